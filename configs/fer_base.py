@@ -1,0 +1,90 @@
+"""Every field of a facial-expression config, with its unit and reason. The others derive from it.
+
+Not meant to be run: it has the recipe of the original study's Model 1, which is fer_simple.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.task = "fer"
+
+    c.data = ml_collections.ConfigDict()
+    c.data.path = ""  # archive.zip, unpacked folder or CSV of FER-2013; '' = data/raw/fer2013, or drawn faces
+    c.data.valid_fraction = 0.1  # of train, stratified; identical images stay on one side
+    c.data.train_fraction = 1.0  # train on a stratified part of what is left, for quick experiments
+    c.data.split_seed = 0  # of both; not the seed of the run, so that seeds share one split
+
+    c.model = ml_collections.ConfigDict()
+    c.model.name = "simple"  # simple, lobo or best; the other fields are those of the class
+    c.model.features = (32, 64)  # channels of each convolution
+    c.model.dense = 128  # units
+    c.model.batch_norm = False
+    c.model.dropout = 0.0  # share of activations set to 0
+    c.model.bfloat16 = False  # compute in bfloat16 (parameters stay float32); slower on most CPUs
+
+    c.loss = ml_collections.ConfigDict()
+    c.loss.label_smoothing = 0.0  # share of the target spread over all classes
+    c.loss.balanced = False  # weigh classes by N / (K * count)
+    c.loss.l2 = 0.0  # times the sum of squares of the kernels in l2_layers, as Keras's l2()
+    c.loss.l2_layers = ()  # flax names, e.g. ('Conv_2',)
+
+    c.augment = ml_collections.ConfigDict()
+    c.augment.flip = 0.0  # probability of a left-right mirror
+    c.augment.rotation = 0.0  # degrees, at most, either way
+    c.augment.zoom = 0.0  # rows and columns scaled by 1 +- zoom, independently (Keras)
+    c.augment.shift = 0.0  # fraction of height and width, at most
+    c.augment.cutout = 0  # pixels, side of the hidden square
+    c.augment.cutout_probability = 1.0  # share of images with a hidden square
+    c.augment.mixup = 0.0  # alpha of Beta(alpha, alpha); 0 = off
+
+    c.train = ml_collections.ConfigDict()
+    c.train.seed = 0  # parameters, order, noise
+    c.train.prng = "rbg"  # key type; 'threefry2x32' draws the same numbers on every device, slower
+    c.train.epochs = 60  # at most
+    c.train.epochs_on_drawn_faces = 8  # the same, where no FER-2013 is found
+    c.train.batch_size = 32  # images
+    c.train.eval_batch_size = 256  # images
+    c.train.steps_per_call = 1  # more on a GPU; on a CPU a scanned convolution is 35 times slower
+    c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
+
+    c.optimizer = ml_collections.ConfigDict()
+    c.optimizer.name = "adam"  # adam, adamw or sgd (Nesterov)
+    c.optimizer.weight_decay = 0.0  # decoupled, adamw only
+    c.optimizer.momentum = 0.9  # sgd only
+    c.optimizer.clip_norm = 0.0  # global norm of the gradient, at most; 0 = off
+
+    c.schedule = ml_collections.ConfigDict()
+    c.schedule.name = "constant"  # constant, inverse_time or cosine
+    c.schedule.learning_rate = 1e-3  # the peak
+    c.schedule.warmup_epochs = 0.0  # linear, from 0
+    c.schedule.decay = 0.0  # inverse_time: lr / (1 + decay * step), as the Keras optimizers of 2021
+    c.schedule.final_fraction = 0.0  # cosine: of the peak, at the end
+
+    c.plateau = ml_collections.ConfigDict()  # ReduceLROnPlateau of Keras
+    c.plateau.enabled = True
+    c.plateau.monitor = "val_loss"
+    c.plateau.mode = "min"
+    c.plateau.factor = 0.2
+    c.plateau.patience = 2  # epochs without a better value
+    c.plateau.min_delta = 1e-4  # absolute
+    c.plateau.cooldown = 0  # epochs
+    c.plateau.min_lr = 0.0
+
+    c.early_stop = ml_collections.ConfigDict()  # EarlyStopping of Keras
+    c.early_stop.enabled = True
+    c.early_stop.monitor = "val_loss"
+    c.early_stop.mode = "min"
+    c.early_stop.patience = 3  # epochs without a better value
+    c.early_stop.min_delta = 0.0  # absolute
+    c.early_stop.baseline = ml_collections.config_dict.placeholder(float)  # to be beaten, or None
+    c.early_stop.start_from_epoch = 0
+
+    c.checkpoint = ml_collections.ConfigDict()  # which epoch is the best one, the one evaluated
+    c.checkpoint.monitor = "val_loss"
+    c.checkpoint.mode = "min"
+
+    c.eval = ml_collections.ConfigDict()
+    c.eval.tta = "none"  # 'flip' averages an image and its mirror
+    return c.lock()

@@ -1,0 +1,132 @@
+"""The faces that a run trains and is judged on, as numpy arrays.
+
+Letters: N images. Images are u8[N, 48, 48], labels i32[N] with the ids of CLASSES.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data.fer2013 import CLASSES, cache
+from data.fer2013 import source as fer2013
+from train_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+RAW = ROOT / 'data' / 'raw' / 'fer2013'
+CACHE = ROOT / 'data' / 'cache' / 'fer2013'
+
+DRAWN_NOTICE = """\
+DRAWN FACES: no FER-2013 was found, so these are faces drawn by this project (data/drawn_faces).
+Numbers on them say nothing about people: they only show that the program works.
+To run on FER-2013: put archive.zip from https://www.kaggle.com/datasets/msambare/fer2013 into \
+data/raw/fer2013/ (or add --config.data.path=PATH), then: python launch.py \
+--config=configs/fer_best.py --workdir=runs/fer2013"""
+
+
+class Faces(NamedTuple):
+    images: np.ndarray  # u8[N, 48, 48]
+    labels: np.ndarray  # i32[N], indices into CLASSES
+
+
+class Dataset(NamedTuple):
+    name: str  # 'fer2013' or 'drawn_faces'
+    splits: dict[str, Faces]  # of 'train', 'PublicTest', 'PrivateTest'; or of 'train', 'test'
+    source: str  # path, or 'embedded'
+    sha256: str  # of the arrays of all splits: the same for the zip, the folder and the CSV
+    notice: str  # what the user has to be told: '', or three lines about drawn faces
+
+
+def load(path: str) -> Dataset:
+    """FER-2013 from `path`; if that is '', from data/raw/fer2013; if nothing is there, drawn faces.
+
+    Args:
+        path: archive.zip, the folder unpacked from it, fer2013.csv or icml_face_data.csv, or a
+            folder that holds exactly one of these. One that is wrong is never replaced by others.
+
+    Raises:
+        UserError: every mistake in the source, see data/fer2013/source.py.
+    """
+    if not path and not _anything_in(RAW):
+        return _drawn_faces()
+    source = fer2013.find(path or RAW)
+    splits, sha256 = cache.load(source, CACHE)
+    return Dataset('fer2013', _as_faces(splits), str(source.path), sha256, notice='')
+
+
+def _anything_in(folder: Path) -> bool:
+    return folder.is_dir() and any(not name.startswith('.') for name in os.listdir(folder))
+
+
+def _drawn_faces() -> Dataset:
+    from data.drawn_faces import load as load_drawn_faces
+
+    splits = load_drawn_faces()
+    sha256 = fer2013.content_sha256(splits)
+    return Dataset('drawn_faces', _as_faces(splits), 'embedded', sha256, DRAWN_NOTICE)
+
+
+def _as_faces(splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Faces]:
+    return {name: Faces(images, labels) for name, (images, labels) in splits.items()}
+
+
+def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces, Faces]:
+    """(train, valid): a stratified part for validation, never with a twin of a training image.
+
+    Pixel-identical images stay on one side, even where their labels differ. Each class gives
+    `fraction` of its images, to the nearest image where such groups allow. Order is kept.
+
+    Raises:
+        UserError: `fraction` is not in (0, 1), or would leave one side empty.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f'The validation fraction must be in (0, 1), got {fraction}.')
+    room = np.rint(fraction * np.bincount(train.labels, minlength=len(CLASSES))).astype(int)
+    is_valid = np.zeros(len(train.labels), bool)
+    groups = _twin_groups(train.images)
+    for number in np.random.default_rng(seed).permutation(len(groups)):
+        wanted = np.bincount(train.labels[groups[number]], minlength=len(CLASSES))
+        if (wanted <= room).all():
+            room -= wanted
+            is_valid[groups[number]] = True
+    if is_valid.all() or not is_valid.any():
+        raise UserError(f'A validation fraction of {fraction} of {len(is_valid)} images leaves '
+                        f'{is_valid.sum()} for validation and {(~is_valid).sum()} for training.')
+    return _select(train, ~is_valid), _select(train, is_valid)
+
+
+def take_fraction(faces: Faces, *, fraction: float, seed: int) -> Faces:
+    """A stratified part: of each class present, `fraction` of its images and at least one.
+
+    With one seed, a smaller fraction is a part of a larger one. Order is kept.
+
+    Raises:
+        UserError: `fraction` is not in (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f'The fraction to train on must be in (0, 1], got {fraction}.')
+    rng = np.random.default_rng(seed)
+    keep = np.zeros(len(faces.labels), bool)
+    for label in np.unique(faces.labels):
+        members = rng.permutation(np.flatnonzero(faces.labels == label))
+        keep[members[:max(1, round(fraction * len(members)))]] = True
+    return _select(faces, keep)
+
+
+def has_twin(faces: Faces, train: Faces) -> np.ndarray:
+    """bool[N]: whether `train` holds an image with the very same pixels, whatever its label."""
+    known = {image.tobytes() for image in train.images}
+    return np.array([image.tobytes() in known for image in faces.images], bool)
+
+
+def _twin_groups(images: np.ndarray) -> list[list[int]]:
+    """Indices of the images, those with the same pixels together, in order of first appearance."""
+    groups: dict[bytes, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(image.tobytes(), []).append(index)
+    return list(groups.values())
+
+
+def _select(faces: Faces, mask: np.ndarray) -> Faces:
+    return Faces(faces.images[mask], faces.labels[mask])

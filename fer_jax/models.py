@@ -1,0 +1,138 @@
+"""The ladder of convolutional networks for 48x48 grey faces (flax.linen).
+
+B = batch, H = W = 48 pixels, K = classes. Every model is called as
+`model.apply(variables, images, train=...)` with images f32[B, H, W, 1] in [0, 1] and returns logits
+f32[B, K]; in training it updates 'batch_stats' (where it has batch norm) and draws from the
+'dropout' key. `dtype` is the one of the computation; parameters are always f32.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+MODELS = ("simple", "lobo", "best")
+
+
+def make_model(name, *, num_classes, **settings) -> nn.Module:
+    """The model of a config: `config.model.name` and the fields of that class."""
+    if name == "simple":
+        return SimpleCNN(num_classes=num_classes, **settings)
+    if name == "lobo":
+        return LoboCNN(num_classes=num_classes, **settings)
+    if name == "best":
+        return BestCNN(num_classes=num_classes, **settings)
+    raise ValueError(f"model.name must be one of {MODELS}, got {name!r}")
+
+
+class SimpleCNN(nn.Module):
+    """Models 1, 2 and 3 of the original study.
+
+    Model 1: two 3x3 convolutions, each with ReLU and 2x2 max pooling, and two dense layers.
+    Model 2 adds batch norm, Model 3 also dropout, after each layer but the last.
+    """
+
+    num_classes: int
+    features: tuple[int, ...]  # of the convolutions
+    dense: int  # units of the first dense layer
+    batch_norm: bool
+    dropout: float  # share of activations set to 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        def after(x):
+            if self.batch_norm:
+                x = batch_norm(x, train=train, dtype=self.dtype)
+            return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+        for features in self.features:
+            x = max_pool(nn.relu(conv(features, dtype=self.dtype)(x)))
+            x = after(x)
+        x = x.reshape(x.shape[0], -1)
+        x = after(nn.relu(dense(self.dense, dtype=self.dtype)(x)))
+        return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class LoboCNN(nn.Module):
+    """Model 4 of the original study ("lobo_net"), layer by layer.
+
+    The L2 penalty on the third and fourth kernel is part of the loss: `config.loss`.
+    """
+
+    num_classes: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        def drop(rate, x):
+            return nn.Dropout(rate, deterministic=not train)(x)
+
+        x = nn.relu(conv(32, dtype=self.dtype)(x))
+        x = nn.relu(conv(64, dtype=self.dtype)(x))
+        x = batch_norm(x, train=train, dtype=self.dtype)
+        x = drop(0.25, max_pool(x))
+        x = nn.relu(conv(128, dtype=self.dtype)(x))
+        x = nn.relu(conv(256, padding="VALID", dtype=self.dtype)(x))
+        x = batch_norm(x, train=train, dtype=self.dtype)
+        x = drop(0.25, max_pool(x))
+        x = x.reshape(x.shape[0], -1)
+        x = drop(0.5, nn.relu(dense(1024, dtype=self.dtype)(x)))
+        return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class BestCNN(nn.Module):
+    """A VGG-like net of four blocks, made for the compute of two CPU cores.
+
+    Each unit is convolution, batch norm, ReLU; the last of a block pools before its batch norm,
+    which then works on a quarter of the pixels. Only one thin convolution runs at 48x48: XLA's CPU
+    convolution reaches 350 GFLOP/s at 12x12x128 and 90 at 48x48x32 (2 cores, float32). From the
+    second unit of a block on, the input is added to the output (He et al. 2016).
+    """
+
+    num_classes: int
+    features: tuple[tuple[int, ...], ...]  # of each unit of each block
+    dropout: float  # before the last layer
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        for block in self.features:
+            for unit, features in enumerate(block):
+                y = conv(features, use_bias=False, init="he_normal", dtype=self.dtype)(x)
+                if unit > 0 and x.shape[-1] == features:
+                    y = y + x
+                last = unit == len(block) - 1 and block is not self.features[-1]
+                y = max_pool(y) if last else y
+                x = nn.relu(batch_norm(y, train=train, dtype=self.dtype))
+        x = x.mean((1, 2))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+def conv(features, *, padding="SAME", use_bias=True, init="glorot_uniform", dtype):
+    """A 3x3 convolution, initialised as Keras does unless told otherwise."""
+    kernel_init = getattr(nn.initializers, init)()
+    return nn.Conv(
+        features, (3, 3), padding=padding, use_bias=use_bias, kernel_init=kernel_init, dtype=dtype
+    )
+
+
+def dense(features, *, dtype):
+    """A dense layer, initialised as Keras does."""
+    return nn.Dense(features, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype)
+
+
+def batch_norm(x, *, train, dtype):
+    """Batch norm with the epsilon of Keras; the statistics are always f32."""
+    return nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=dtype)(x)
+
+
+def max_pool(x):
+    """2x2 max pooling of f32[B, H, W, C]; an odd last row or column is dropped, as in Keras.
+
+    Equal to nn.max_pool, whose gradient (select-and-scatter) is slow on the CPU backend.
+    """
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))

@@ -1,0 +1,324 @@
+"""fit(): the one module that orchestrates side effects.
+
+Data flows: order of the epoch -> compiled steps -> validation -> plateau and early stopping ->
+checkpoint -> metrics.csv. Every choice is a function of (seed, epoch, step), so that a run that was
+interrupted anywhere and resumed ends with the same bits as one that was not.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train_jax import early_stop as early_stop_lib
+from train_jax import metrics as metrics_lib
+from train_jax import plateau as plateau_lib
+from train_jax import state as state_lib
+from train_jax.checkpoint import Checkpoints
+from train_jax.errors import UserError
+from train_jax.interrupt import Interrupted, watch_signals
+from train_jax.optim import make_optimizer, make_schedule
+from train_jax.step import make_epoch_end, make_eval_step, make_train_step, take
+from train_jax.task import Task
+from train_jax.writer import Writer
+
+
+class Program(NamedTuple):
+    """The compiled functions of a run."""
+
+    train_step: Callable
+    eval_step: Callable
+    epoch_end: Callable
+    learning_rate: Callable  # of a step, before the plateau scales it
+
+
+def fit(
+    task: Task,
+    *,
+    workdir: Path,
+    seed: int,
+    prng: str,
+    epochs: int,
+    batch_size: int,
+    eval_batch_size: int,
+    steps_per_call: int,
+    ema_decay: float,
+    optimizer: dict,
+    schedule: dict,
+    plateau: dict,
+    early_stop: dict,
+    checkpoint: dict,
+) -> list[dict]:
+    """Trains until `epochs` or early stopping; continues what `workdir` holds.
+
+    Args:
+      task: what to train, on what.
+      workdir: holds checkpoints/, metrics.csv and tb/ afterwards.
+      seed: of parameters, order and noise.
+      prng: 'threefry2x32', or 'rbg', whose bits are cheaper on a CPU.
+      epochs: passes over the train split, at most.
+      batch_size, eval_batch_size: examples.
+      steps_per_call: training steps in one compiled call; see `make_train_step`.
+      ema_decay: of the moving average that is validated in place of the parameters; 0 turns it off.
+      optimizer: arguments of `make_optimizer`, but the schedule.
+      schedule: arguments of `make_schedule`, with warmup_epochs in place of both numbers of steps.
+      plateau: {'enabled', 'monitor'} and the arguments of `plateau.update`, but base_lr.
+      early_stop: {'enabled', 'monitor'} and the arguments of `early_stop.update`.
+      checkpoint: {'monitor', 'mode'}: which epoch is the best one.
+
+    Returns:
+      One row an epoch: epoch, train metrics, val_ metrics, lr, seconds, units/s.
+
+    Raises:
+      UserError: a setting does not fit, or a loss is not finite.
+      Interrupted: after SIGINT or SIGTERM; all is saved.
+    """
+    size = _size(task.train)
+    steps = math.ceil(size / batch_size)
+    data, valid = jax.device_put((task.train, task.valid))
+    try:
+        program, state = _build(
+            task, data, seed=seed, prng=prng, steps=steps, epochs=epochs, batch_size=batch_size,
+            ema_decay=ema_decay, optimizer=optimizer, schedule=schedule, plateau=plateau,
+            early_stop=early_stop,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"config: {error}") from error
+    monitors = [plateau["monitor"], early_stop["monitor"], checkpoint["monitor"]]
+    _check_monitors(monitors, state.metrics)
+
+    checkpoints = Checkpoints(workdir / "checkpoints", mode=checkpoint["mode"])
+    state, history, elapsed = _resume(checkpoints, state)
+    writer = Writer(workdir, history=history, epochs=epochs, unit=task.unit)
+    clock = Clock(elapsed)
+
+    with watch_signals() as interrupt:
+
+        def after_call(state, done):
+            writer.progress(len(writer.rows) + 1, done, steps, clock.seconds(), batch_size)
+            if interrupt.signum:
+                _save_and_leave(checkpoints, state, writer.rows, clock, interrupt.signum, workdir)
+
+        try:
+            while len(writer.rows) < epochs and not state.early_stop.stop:
+                epoch = len(writer.rows)
+                index, mask = epoch_order(size, batch_size, seed=seed, epoch=epoch)
+                done = int(state.step) - epoch * steps
+                state = train_epoch(
+                    program.train_step, state, data, index, mask, done=done,
+                    steps_per_call=steps_per_call, after_call=after_call,
+                )  # fmt: skip
+                row = {"epoch": epoch + 1} | metrics_lib.compute(state.metrics)
+                _check_finite(state, row, epoch, steps, workdir)
+                train_seconds = clock.seconds()
+                variables = state.eval_variables()
+                sums = evaluate(
+                    program.eval_step, variables, valid, eval_batch_size,
+                    after_call=lambda: after_call(state, steps),  # noqa: B023, called in this epoch
+                )  # fmt: skip
+                row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums).items()}
+                _check_finite(state, row, epoch, steps, workdir)
+                learning_rate = program.learning_rate(int(state.step) - 1) * state.plateau.scale
+                row["lr"] = float(learning_rate)
+                state = program.epoch_end(
+                    state,
+                    jnp.float32(row[plateau["monitor"]]),
+                    jnp.float32(row[early_stop["monitor"]]),
+                    jnp.int32(epoch),
+                )
+                row["seconds"] = clock.restart()
+                row[f"{task.unit}/s"] = size / train_seconds
+                checkpoints.save(
+                    _label(state, epoch + 1), state, metric=row[checkpoint["monitor"]],
+                    record={"history": [*writer.rows, row], "elapsed": 0.0},
+                )  # fmt: skip
+                writer.epoch(row)
+        finally:
+            writer.close()
+            checkpoints.close()
+    return writer.rows
+
+
+def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, after_call):
+    """Runs the steps `done`, done + 1, ... of one epoch. Returns the state.
+
+    Args:
+      train_step: from `make_train_step`.
+      state: TrainState after `done` steps of this epoch; donated.
+      data: the train split on the device.
+      index, mask: i32[steps, B], f32[steps, B], from `epoch_order`.
+      done: steps of this epoch that are behind us, a multiple of steps_per_call.
+      steps_per_call: see `make_train_step`.
+      after_call: (state, steps done) -> None, after each call.
+    """
+    steps, before = len(index), None
+    for first in range(done, steps, steps_per_call):
+        calls = slice(first, first + steps_per_call)
+        rows = _fill(index[calls], steps_per_call), _fill(mask[calls], steps_per_call)
+        state, bad_step = train_step(state, data, *rows)
+        # One call runs while the next is prepared, not more: Ctrl-C is heard within a step, and
+        # a loss that is not finite stops the epoch.
+        if before is not None and int(before) >= 0:
+            break
+        before = bad_step
+        after_call(state, min(first + steps_per_call, steps))
+    return state
+
+
+def evaluate(eval_step, variables, data, batch_size, *, after_call=lambda: None) -> dict:
+    """The summed metrics of a whole split `data` on the device; `compute` divides them."""
+    total = None
+    for index, mask in batches(_size(data), batch_size):
+        metrics = eval_step(variables, data, index, mask)
+        total = metrics if total is None else metrics_lib.add(total, metrics)
+        after_call()
+    return total
+
+
+def epoch_order(n, batch_size, *, seed, epoch):
+    """The rows of each step of an epoch: (index i32[S, B], mask f32[S, B]).
+
+    A permutation that depends on (seed, epoch) only. The last batch is filled up with rows from the
+    front of the permutation, masked out.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    steps = math.ceil(n / batch_size)
+    index = np.resize(order, steps * batch_size).astype(np.int32)
+    mask = (np.arange(steps * batch_size) < n).astype(np.float32)
+    return index.reshape(steps, batch_size), mask.reshape(steps, batch_size)
+
+
+def batches(n, batch_size):
+    """Yields (index i32[B], mask f32[B]) that go through rows 0 .. n-1 in order."""
+    for first in range(0, n, batch_size):
+        rows = np.arange(first, first + batch_size)
+        yield (rows % n).astype(np.int32), (rows < n).astype(np.float32)
+
+
+class Clock:
+    """Seconds of the epoch in progress, including what an interrupted run spent on it."""
+
+    def __init__(self, elapsed):
+        self._start = time.perf_counter() - elapsed
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def restart(self) -> float:
+        """The seconds until now; the next epoch begins."""
+        seconds = self.seconds()
+        self._start += seconds
+        return seconds
+
+
+def _build(
+    task, data, *, seed, prng, steps, epochs, batch_size, ema_decay, optimizer, schedule, plateau,
+    early_stop,
+):  # fmt: skip
+    """The compiled functions and the state before the first step. ValueError on a bad setting."""
+    schedule = dict(schedule)
+    warmup_steps = round(schedule.pop("warmup_epochs") * steps)
+    rate = make_schedule(**schedule, warmup_steps=warmup_steps, total_steps=epochs * steps)
+    transformation = make_optimizer(**optimizer, schedule=rate)
+    base_lr = schedule["learning_rate"]
+    program = Program(
+        train_step=make_train_step(
+            loss=task.loss, optimizer=transformation, ema_decay=ema_decay
+        ),
+        eval_step=make_eval_step(task.evaluate),
+        epoch_end=make_epoch_end(
+            plateau=_bind(plateau_lib, plateau, base_lr=base_lr),
+            early_stop=_bind(early_stop_lib, early_stop),
+        ),
+        learning_rate=rate,
+    )
+    key = jax.random.key(seed, impl=prng)
+    variables = jax.jit(task.init)(jax.random.fold_in(key, 2**31 - 1))  # no step has this number
+    batch = jax.eval_shape(take, data, jnp.zeros(batch_size, jnp.int32), jnp.zeros(batch_size))
+    metrics = jax.eval_shape(
+        task.loss, variables["params"], variables.get("batch_stats", {}), batch, key
+    )[1][0]
+    state = state_lib.create(
+        variables=variables,
+        optimizer=transformation,
+        plateau=plateau_lib.init(mode=plateau["mode"]),
+        early_stop=early_stop_lib.init(mode=early_stop["mode"]),
+        metrics=jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics),
+        ema_decay=ema_decay,
+        key=key,
+    )
+    return program, state
+
+
+def _bind(module, settings, **more):
+    """`module.update` with its settings, checked; None if they say enabled=False."""
+    settings = dict(settings) | more
+    enabled, _ = settings.pop("enabled"), settings.pop("monitor")
+    module.validate(**settings)
+    return functools.partial(module.update, **settings) if enabled else None
+
+
+def _resume(checkpoints, state):
+    """(state, history, seconds spent on the epoch in progress) of the newest whole checkpoint."""
+    saved = checkpoints.whole()
+    if not saved:
+        return state, [], 0.0
+    record = saved[-1].record
+    state = checkpoints.load(saved[-1], like=state)
+    print(f"continuing after epoch {len(record['history'])}, step {int(state.step)}", flush=True)
+    return state, record["history"], record["elapsed"]
+
+
+def _save_and_leave(checkpoints, state, history, clock, signum, workdir):
+    label, elapsed = _label(state, len(history)), clock.seconds()
+    if label not in [s.label for s in checkpoints.whole()]:
+        checkpoints.save(label, state, record={"history": history, "elapsed": elapsed})
+    raise Interrupted(
+        signum,
+        f"interrupted in epoch {len(history) + 1}, after step {int(state.step)}; all is saved in "
+        f"{workdir}. To continue, run the same command again.",
+    )
+
+
+def _label(state, epochs_done):
+    """A number that grows with time and differs between the last step and the end of an epoch."""
+    return int(state.step) + epochs_done
+
+
+def _check_finite(state, row, epoch, steps, workdir):
+    """Raises UserError if a loss of this epoch is NaN or infinite."""
+    advice = (
+        f"Nothing of this epoch is saved; {workdir}/checkpoints holds the state before it. Lower "
+        "schedule.learning_rate, set optimizer.clip_norm, or look for NaN in the data."
+    )
+    if state.bad_step >= 0:
+        raise UserError(
+            f"the training loss is {float(state.bad_loss)} in epoch {epoch + 1}, step "
+            f"{int(state.bad_step) - epoch * steps + 1} of {steps} (step {int(state.bad_step)} of "
+            f"the run). {advice}"
+        )
+    bad = {k: v for k, v in row.items() if not math.isfinite(v)}
+    if bad:
+        raise UserError(f"not finite after epoch {epoch + 1}: {bad}. {advice}")
+
+
+def _check_monitors(monitors, metrics):
+    choices = [prefix + name for prefix in ("", "val_") for name in metrics]
+    for monitor in monitors:
+        if monitor not in choices:
+            raise UserError(f"config: monitor must be one of {choices}, got {monitor!r}")
+
+
+def _size(data) -> int:
+    return len(next(iter(data.values())))
+
+
+def _fill(rows, length):
+    """Rows of zeros appended up to `length`: with a mask of zeros, steps that do nothing."""
+    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])

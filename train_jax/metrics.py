@@ -1,0 +1,112 @@
+"""Masked sums and counts, divided once; classification scores and their intervals.
+
+B = rows of a batch, N = examples of a split, K = classes.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Mean(NamedTuple):
+    """A mean that is not divided yet, so that batches of unequal size add up correctly."""
+
+    total: jax.Array  # f32[], sum over unmasked items
+    count: jax.Array  # f32[], number of unmasked items
+
+
+def masked_mean(values, mask) -> Mean:
+    """The sum and count of `values` f32[...] where `mask` f32[...] of the same shape is 1."""
+    return Mean((values * mask).sum(), mask.sum())
+
+
+def add(a: dict, b: dict) -> dict:
+    """Adds two dicts of Mean."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def safe_divide(mean: Mean) -> jax.Array:
+    """total / count as f32[]; 0 with zero gradient where nothing was counted."""
+    return mean.total / jnp.maximum(mean.count, 1)
+
+
+def compute(metrics: dict) -> dict[str, float]:
+    """Divides every Mean: the one transfer from the device. NaN where nothing was counted."""
+    return {
+        name: float(mean.total / mean.count) if mean.count else math.nan
+        for name, mean in jax.device_get(metrics).items()
+    }
+
+
+def confusion_matrix(labels, predictions, num_classes) -> np.ndarray:
+    """i64[K, K], rows the true class, columns the predicted one. `labels`, `predictions` i32[N]."""
+    return np.bincount(
+        np.asarray(labels, np.int64) * num_classes + predictions, minlength=num_classes**2
+    ).reshape(num_classes, num_classes)
+
+
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927), which stays inside [0, 1] at small n."""
+    if n == 0:
+        return math.nan, math.nan
+    z = 1.959964  # the 0.975 quantile of the normal distribution
+    p = correct / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return centre - half, centre + half
+
+
+def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
+    """|accuracy - confidence| over equal-width bins of confidence, weighted by their share.
+
+    Guo et al. 2017, 15 bins as there. `probabilities` f32[N, K], `labels` i32[N].
+    """
+    confidence = probabilities.max(1)
+    correct = probabilities.argmax(1) == labels
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(which, weights=correct - confidence.astype(np.float64), minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def classification_scores(logits, labels, classes) -> dict:
+    """Every score of one split.
+
+    Args:
+      logits: f32[N, K] on the host, N >= 1.
+      labels: i32[N].
+      classes: the K names, in the order of the ids.
+
+    Returns:
+      {"n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece",
+       "recall": {class: r}, "confusion": [[...]], rows true}. "ci95" belongs to the accuracy.
+      A class without an example has recall None and does not enter the macro means.
+    """
+    logits = np.asarray(logits, np.float64)
+    labels = np.asarray(labels)
+    n, k = logits.shape
+    shifted = logits - logits.max(1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    probabilities = np.exp(log_probabilities)
+    predictions = logits.argmax(1)
+    confusion = confusion_matrix(labels, predictions, k)
+    hits = np.diag(confusion)
+    present = confusion.sum(1) > 0
+    recall = hits / np.maximum(confusion.sum(1), 1)
+    f1 = 2 * hits / np.maximum(confusion.sum(1) + confusion.sum(0), 1)
+    top2 = np.argsort(-logits, axis=1)[:, :2]
+    correct = int(hits.sum())
+    return {
+        "n": n,
+        "accuracy": correct / n,
+        "ci95": list(wilson_interval(correct, n)),
+        "macro_recall": float(recall[present].mean()),
+        "macro_f1": float(f1[present].mean()),
+        "top2": float((top2 == labels[:, None]).any(1).mean()),
+        "nll": float(-log_probabilities[np.arange(n), labels].mean()),
+        "ece": expected_calibration_error(probabilities, labels),
+        "recall": {c: float(r) if p else None for c, r, p in zip(classes, recall, present)},
+        "confusion": confusion.tolist(),
+    }

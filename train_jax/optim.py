@@ -1,0 +1,67 @@
+"""Optimizers and learning-rate schedules, by optax."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "inverse_time", "cosine")
+
+
+def make_schedule(*, name, learning_rate, warmup_steps, total_steps, decay, final_fraction):
+    """The learning rate as a function of the step, before ReduceLROnPlateau scales it.
+
+    Args:
+      name: 'constant'; 'inverse_time', lr / (1 + decay * t), which is `decay` of the Keras
+        optimizers of 2021; or 'cosine', half a period down to `final_fraction` of the peak.
+      learning_rate: the peak.
+      warmup_steps: linear warm-up from 0; t counts from its end.
+      total_steps: steps of the whole training, where the cosine ends.
+      decay: for 'inverse_time', a step.
+      final_fraction: for 'cosine', in [0, 1].
+    """
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(f"learning_rate must be finite and > 0, got {learning_rate}")
+    if name == "constant":
+        schedule = optax.constant_schedule(learning_rate)
+    elif name == "inverse_time":
+        # floats: optax.inverse_time_decay would divide the integer step
+        schedule = lambda t: learning_rate / (1 + decay * jnp.asarray(t, jnp.float32))  # noqa: E731
+    elif name == "cosine":
+        schedule = optax.cosine_decay_schedule(
+            learning_rate, max(total_steps - warmup_steps, 1), final_fraction
+        )
+    else:
+        raise ValueError(f"schedule must be one of {SCHEDULES}, got {name!r}")
+    if warmup_steps:
+        warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+        schedule = optax.join_schedules([warmup, schedule], [warmup_steps])
+    return schedule
+
+
+def make_optimizer(*, name, schedule, weight_decay, momentum, clip_norm):
+    """The optax transformation.
+
+    Args:
+      name: 'adam' (Kingma & Ba 2015), 'adamw' (Loshchilov & Hutter 2019) or 'sgd' with Nesterov
+        momentum.
+      schedule: from `make_schedule`.
+      weight_decay: decoupled, times the learning rate, on arrays of 2 or more axes only (kernels,
+        not biases or batch-norm scales); 'adamw' only.
+      momentum: 'sgd' only.
+      clip_norm: largest global norm of the gradient; 0 turns it off.
+    """
+    if weight_decay and name != "adamw":
+        raise ValueError(f"weight_decay is for 'adamw' only, got {weight_decay} with {name!r}")
+    if name == "adam":
+        optimizer = optax.adam(schedule)
+    elif name == "adamw":
+        kernels = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
+        optimizer = optax.adamw(schedule, weight_decay=weight_decay, mask=kernels)
+    elif name == "sgd":
+        optimizer = optax.sgd(schedule, momentum=momentum, nesterov=True)
+    else:
+        raise ValueError(f"optimizer must be one of {OPTIMIZERS}, got {name!r}")
+    if clip_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
+    return optimizer

@@ -1,0 +1,92 @@
+"""Where jit lives: the training step and the evaluation step.
+
+K = steps a call, B = batch size.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from train_jax import metrics
+
+
+def make_train_step(*, loss, optimizer, ema_decay):
+    """The compiled training call: (state, data, index, mask) -> (state, token).
+
+    Args:
+      loss: `Task.loss`.
+      optimizer: optax transformation; its updates are scaled by `state.plateau.scale`.
+      ema_decay: of the moving average of parameters and batch statistics; 0 turns it off.
+
+    The call takes the whole train split `data` (dict of arrays that lie on the device),
+    `index` i32[K, B], the rows of each of the K steps, and `mask` f32[K, B], 0 for rows that only
+    fill up. A step whose mask is all 0 fills up the call and changes nothing. `state` is donated.
+    `token` i32[] is `state.bad_step` once more: it stays readable when the state has been donated.
+    """
+
+    def one_step(state, batch):
+        key = jax.random.fold_in(state.key, state.step)
+        (value, (sums, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(
+            state.params, state.batch_stats, batch, key
+        )
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates = jax.tree.map(lambda u: u * state.plateau.scale.astype(u.dtype), updates)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema_decay:
+            # A short warm-up, or the first epochs would be an average with the random start
+            # (as in tensorflow's ExponentialMovingAverage with num_updates).
+            step = state.step.astype(jnp.float32)
+            decay = jnp.minimum(ema_decay, (1 + step) / (10 + step))
+            ema = optax.incremental_update((params, batch_stats), ema, 1 - decay)
+        first_bad = (state.bad_step < 0) & ~jnp.isfinite(value)
+        return state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            ema=ema,
+            metrics=metrics.add(state.metrics, sums),
+            bad_step=jnp.where(first_bad, state.step, state.bad_step),
+            bad_loss=jnp.where(first_bad, value, state.bad_loss),
+        )
+
+    def train_step(state, data, index, mask):
+        def scan_body(state, rows):
+            batch = take(data, *rows)
+            return jax.lax.cond(batch["mask"].any(), one_step, lambda s, _: s, state, batch), None
+
+        if index.shape[0] == 1:  # a convolution inside scan is 35 times slower on the CPU backend
+            state = one_step(state, take(data, index[0], mask[0]))
+        else:
+            state, _ = jax.lax.scan(scan_body, state, (index, mask))
+        return state, state.bad_step + 0
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_eval_step(evaluate):
+    """The compiled evaluation call: (variables, data, index i32[B], mask f32[B]) -> metrics."""
+    return jax.jit(lambda variables, data, i, mask: evaluate(variables, take(data, i, mask)))
+
+
+def take(data, index, mask):
+    """The rows `index` i32[B] of every array of `data`, with `mask` f32[B] beside them."""
+    return {name: array[index] for name, array in data.items()} | {"mask": mask}
+
+
+def make_epoch_end(*, plateau, early_stop):
+    """The compiled end of an epoch: (state, plateau value, early-stop value, epoch) -> state.
+
+    `plateau` and `early_stop` are (old, value) -> new and (old, value, epoch) -> new, or None where
+    they are off. The sums of the epoch are set back to 0.
+    """
+
+    def epoch_end(state, plateau_value, early_stop_value, epoch):
+        if plateau:
+            state = state.replace(plateau=plateau(state.plateau, plateau_value))
+        if early_stop:
+            state = state.replace(early_stop=early_stop(state.early_stop, early_stop_value, epoch))
+        return state.replace(metrics=jax.tree.map(jnp.zeros_like, state.metrics))
+
+    return jax.jit(epoch_end, donate_argnums=0)

@@ -1,0 +1,33 @@
+"""The contract between a task (faces, sentences) and the training loop."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+# A batch, or a whole split: arrays that share their first axis, N examples.
+Batch = dict[str, Any]
+
+
+class Task(NamedTuple):
+    """What `train_jax.loop.fit` needs to know. Everything else about the task stays outside.
+
+    In the functions, `batch` is a dict of arrays with one more entry: 'mask', f32[B], 0 for the
+    rows that only fill up a ragged batch. Those rows repeat real examples, so that batch statistics
+    see nothing but data; losses and metrics must weigh them 0.
+    """
+
+    # key -> {'params': ..., 'batch_stats': ...}
+    init: Callable[[jax.Array], dict]
+    # (params, batch_stats, batch, key) -> (loss f32[], (metrics, new batch_stats)), for training
+    loss: Callable[..., tuple[jax.Array, tuple[dict, dict]]]
+    # ({'params', 'batch_stats'}, batch) -> metrics, a dict of train_jax.metrics.Mean
+    evaluate: Callable[[dict, Batch], dict]
+    # arrays on the host; they are moved to the device once
+    train: dict[str, np.ndarray]
+    valid: dict[str, np.ndarray]
+    # JSON values that a checkpoint must agree on to be continued: data hash, class names ...
+    identity: dict[str, Any]
+    # the unit of the progress line, e.g. 'images'
+    unit: str
