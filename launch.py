@@ -1,8 +1,8 @@
 """Trains and evaluates: parses the flags, looks up the task, makes one call.
 
-    python launch.py --config=configs/fer_best.py
-    python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=runs/seed1
-    python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
+  python launch.py --config=configs/fer_best.py
+  python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=runs/seed1
+  python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
 """
 
 import difflib
@@ -14,38 +14,68 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-TASKS = {"fer": "fer_jax.task"}
-MODES = {"train": "train", "eval": "evaluate"}  # mode -> function of the task module
+TASKS = {"fer": "fer_jax.task"}  # config.task -> module
+MODES = {"train": "train", "eval": "evaluate"}  # --mode -> function of that module
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "configs/NAME.py; --config.a.b=value overrides a field.", lock_config=True
+    "config", None, "configs/NAME.py. --config.a.b=value sets a field.", lock_config=True
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives. Default: runs/NAME.")
-MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run. The default is runs/NAME. One that exists is continued."
+)
+MODE = flags.DEFINE_string("mode", "train", f"What to do: {' or '.join(MODES)}.")
+
+
+def parse_flags(argv) -> list[str]:
+    """What absl makes of argv, with one line and exit code 2 for every mistake in it."""
+    try:
+        rest = FLAGS(argv)
+        if FLAGS.help or FLAGS.helpshort or FLAGS.helpfull:
+            return rest
+        if len(rest) > 1:
+            raise flags.Error(f"unexpected argument {rest[1]!r}: flags are --name=value")
+        if MODE.value not in MODES:
+            close = difflib.get_close_matches(MODE.value, MODES, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise flags.Error(f"--mode={MODE.value}: must be one of {', '.join(MODES)}.{hint}")
+        if FLAGS["config"].value is None:
+            choices = ", ".join(sorted(p.name for p in Path("configs").glob("*.py")))
+            raise flags.Error(f"--config=configs/NAME.py is missing. In configs/: {choices}")
+        CONFIG.value.task  # noqa: B018, raises OSError if the file could not be loaded
+    except (AttributeError, KeyError) as error:  # of ml_collections, which knows the nearest key
+        hint = re.search("Did you mean .*[?]", str(error))
+        given = " ".join(a for a in argv if a.startswith("--config."))
+        sys.exit(_fail(f"error: no such config field: {given}. {hint[0] if hint else ''}"))
+    except OSError as error:
+        reason = str(error).splitlines()[-1].strip()
+        sys.exit(_fail(f"error: --config cannot be loaded: {reason}"))
+    except (flags.Error, ValueError, TypeError) as error:
+        sys.exit(_fail(f"error: {error}"))
+    return rest
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    if CONFIG.value is None:
-        raise app.UsageError("--config=configs/NAME.py is missing")
+    del argv
     config = CONFIG.value
     name = Path(config_flags.get_config_filename(FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)
     task = importlib.import_module(TASKS[config.task])
-    from train_jax.errors import UserError
+    from train_jax.errors import UserError  # here, or --help would wait for jax
     from train_jax.interrupt import Interrupted
 
     try:
         getattr(task, MODES[MODE.value])(config, workdir)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _fail(f"error: {error}")
     except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return interrupted.exit_code
+        return _fail(str(interrupted), interrupted.exit_code)
+
+
+def _fail(message, code=2) -> int:
+    print(message, file=sys.stderr, flush=True)
+    return code
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -1,6 +1,6 @@
 """Every field of a facial-expression config, with its unit and reason. The others derive from it.
 
-Not meant to be run: it has the recipe of the original study's Model 1, which is fer_simple.
+The values are the recipe of the original study's Model 1, which configs/fer_simple.py runs.
 """
 
 import ml_collections
@@ -11,7 +11,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.task = "fer"
 
     c.data = ml_collections.ConfigDict()
-    c.data.path = ""  # archive.zip, unpacked folder or CSV of FER-2013; '' = data/raw/fer2013, or drawn faces
+    # archive.zip, its unpacked folder, or the CSV; "" takes data/raw/fer2013, or else drawn faces
+    c.data.path = ""
     c.data.valid_fraction = 0.1  # of train, stratified; identical images stay on one side
     c.data.train_fraction = 1.0  # train on a stratified part of what is left, for quick experiments
     c.data.split_seed = 0  # of both; not the seed of the run, so that seeds share one split
@@ -31,9 +32,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.loss.l2_layers = ()  # flax names, e.g. ('Conv_2',)
 
     c.augment = ml_collections.ConfigDict()
-    c.augment.flip = 0.0  # probability of a left-right mirror
+    c.augment.flip = 0.5  # probability of a left-right mirror
     c.augment.rotation = 0.0  # degrees, at most, either way
-    c.augment.zoom = 0.0  # rows and columns scaled by 1 +- zoom, independently (Keras)
+    c.augment.zoom = 0.3  # rows and columns scaled by 1 +- zoom, independently (Keras)
     c.augment.shift = 0.0  # fraction of height and width, at most
     c.augment.cutout = 0  # pixels, side of the hidden square
     c.augment.cutout_probability = 1.0  # share of images with a hidden square

@@ -91,7 +91,8 @@ def _split_arrays(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
 def _read(directory: Path, source_key: str) -> tuple[Splits, str]:
     # Whatever error flipped bits lead to in the zip or npy layer, here it means one thing.
     try:
-        with np.load(directory / 'arrays.npz', allow_pickle=False) as arrays:
+        with (open(directory / 'arrays.npz', 'rb') as file,
+              np.load(file, allow_pickle=False) as arrays):
             splits = {split: (arrays[split + '_images'], arrays[split + '_labels'])
                       for split in SPLITS if split + '_images' in arrays}
             sha256, prepared_from = str(arrays['sha256']), str(arrays['key'])

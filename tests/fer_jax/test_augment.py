@@ -22,6 +22,8 @@ ON = {
 # Positions up to about 50 pixels in float32 are off by up to 50 * 2**-23 = 6e-6 an operation;
 # between neighbours the picture changes by at most 8 (its range), so 3 roundings give 1.5e-4.
 TOLERANCE = 1.5e-4
+# One shape wherever the shape does not matter: compiling is what takes time here.
+SHAPE = (16, 24, 24, 1)
 
 
 def make_images(*shape, seed=0):
@@ -104,11 +106,11 @@ def test_warp_of_one_row_or_column(shape):
     ("rotation", "zoom", "shift"), [(0, 0.3, 0), (25, 0, 0), (0, 0, 0.2), (25, 0.3, 0.2)]
 )
 def test_random_affine_equals_keras(key_type, rotation, zoom, shift):
-    key, size = jax.random.key(3, impl=key_type), 24
-    images = make_images(8, size, size, 1)
+    key = jax.random.key(3, impl=key_type)
+    images, (n, size, _, _) = make_images(*SHAPE), SHAPE
     magnitudes = {"rotation": rotation, "zoom": zoom, "shift": shift}
     ours = augment.random_affine(key, jnp.asarray(images), **magnitudes)
-    matrices = augment.affine_matrices(key, 8, size, size, **magnitudes)
+    matrices = augment.affine_matrices(key, n, size, size, **magnitudes)
     drawn = np.stack(drawn_parameters(matrices, size, size), axis=-1)
     for image, result, (angle, rows, columns, down, right) in zip(images, ours, drawn, strict=True):
         # Keras swaps the axes at the end: its x is our column, and its angle turns the other way.
@@ -135,16 +137,17 @@ def test_draws_are_uniform_in_their_ranges_and_independent(key_type):
 
 
 def test_zoom_above_one_shrinks_the_picture():
-    image = np.zeros((1, 21, 21, 1), np.float32)
-    image[:, 5:16, 5:16] = 1
-    for seed in range(5):
-        key = jax.random.key(seed)
-        matrices = augment.affine_matrices(key, 1, 21, 21, rotation=0, zoom=0.4, shift=0)
-        _, rows, columns, _, _ = drawn_parameters(matrices, 21, 21)
-        area = augment.random_affine(key, jnp.asarray(image), rotation=0, zoom=0.4, shift=0).sum()
-        # Each side of 11 becomes 11 / scale; sampling the edge can cost one pixel a side.
-        sides = 11 / rows[0], 11 / columns[0]
-        assert (sides[0] - 1) * (sides[1] - 1) < area < (sides[0] + 1) * (sides[1] + 1)
+    images = np.zeros(SHAPE, np.float32)
+    images[:, 6:18, 6:18] = 1
+    key, (n, size, _, _) = jax.random.key(0), SHAPE
+    magnitudes = {"rotation": 0, "zoom": 0.4, "shift": 0}
+    matrices = augment.affine_matrices(key, n, size, size, **magnitudes)
+    _, rows, columns, _, _ = drawn_parameters(matrices, size, size)
+    areas = augment.random_affine(key, jnp.asarray(images), **magnitudes).sum((1, 2, 3))
+    # Each side of 12 becomes 12 / scale; sampling the edge can cost one pixel a side.
+    assert ((12 / rows - 1) * (12 / columns - 1) < areas).all()
+    assert ((12 / rows + 1) * (12 / columns + 1) > areas).all()
+    assert rows.max() > 1.3 and rows.min() < 0.7
 
 
 @pytest.mark.parametrize("key_type", KEY_TYPES)
@@ -171,29 +174,28 @@ def test_nothing_changes_when_all_are_off():
 @pytest.mark.parametrize("part", ["flip", "rotation", "zoom", "shift", "cutout"])
 def test_every_part_depends_on_the_key_and_on_the_image(key_type, part):
     settings = OFF | {part: ON[part], "cutout_probability": 0.9}
-    one = make_images(1, 24, 24, 1)
-    images = jnp.asarray(np.repeat(one, 32, axis=0))
+    one = make_images(1, *SHAPE[1:])
+    images = jnp.asarray(np.repeat(one, SHAPE[0], axis=0))
     keys = [jax.random.key(seed, impl=key_type) for seed in (0, 0, 1)]
     first, again, other = (np.asarray(augment.augment(key, images, **settings)) for key in keys)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     different = len({image.tobytes() for image in first})
-    assert different == 2 if part == "flip" else different >= 25
+    assert different == 2 if part == "flip" else different >= 12
     assert not np.array_equal(first[0], one[0]) or not np.array_equal(first[1], one[0])
 
 
 def test_a_part_that_is_off_leaves_the_draws_of_the_others():
-    images, key = jnp.asarray(make_images(16, 24, 24, 1)), jax.random.key(2)
+    images, key = jnp.asarray(make_images(*SHAPE)), jax.random.key(2)
     with_cutout = augment.augment(key, images, **ON)
     without = augment.augment(key, images, **(ON | {"cutout": 0}))
     changed = np.asarray(with_cutout != without).sum((1, 2, 3))
     assert changed.max() <= ON["cutout"] ** 2 and 0 < (changed > 0).sum() < 16
 
 
-@pytest.mark.parametrize("key_type", KEY_TYPES)
-def test_jit_equals_eager_and_the_gradient_is_that_of_a_linear_map(key_type):
-    images, key = jnp.asarray(make_images(16, 24, 20, 1)), jax.random.key(2, impl=key_type)
-    weights = jnp.asarray(make_images(16, 24, 20, 1, seed=9))
+def test_jit_equals_eager_and_the_gradient_is_that_of_a_linear_map():
+    images, key = jnp.asarray(make_images(*SHAPE)), jax.random.key(2, impl="rbg")
+    weights = jnp.asarray(make_images(*SHAPE, seed=9))
 
     def run(key, images):
         return augment.augment(key, images, **ON)
@@ -202,8 +204,9 @@ def test_jit_equals_eager_and_the_gradient_is_that_of_a_linear_map(key_type):
     assert eager.dtype == jnp.float32 and eager.shape == images.shape
     # Fused multiply-adds move the positions by a rounding: see TOLERANCE.
     np.testing.assert_allclose(jax.jit(run)(key, images), eager, atol=TOLERANCE, rtol=0)
-    value, gradient = jax.value_and_grad(lambda x: (run(key, x) * weights).sum())(images)
-    # Every part is linear in the images: value = <gradient, images>. 7,680 terms of up to 25.
+    inner = jax.jit(jax.value_and_grad(lambda x: (run(key, x) * weights).sum()))
+    value, gradient = inner(images)
+    # Every part is linear in the images: value = <gradient, images>. 9,216 terms of up to 25.
     np.testing.assert_allclose((gradient * images).sum(), value, rtol=1e-4, atol=0.05)
 
 
@@ -250,8 +253,8 @@ def test_mixup_mixes_images_and_labels_alike(key_type):
     n = 12
     targets = jnp.eye(n, dtype=jnp.float32)
     images = targets.reshape(n, 3, 4, 1)
-    key = jax.random.key(0, impl=key_type)
-    mixed, labels = augment.mixup(key, images, targets, alpha=0.4)
+    run = jax.jit(lambda key: augment.mixup(key, images, targets, alpha=0.4))
+    mixed, labels = run(jax.random.key(0, impl=key_type))
     np.testing.assert_array_equal(mixed.reshape(n, n), labels)
     labels = np.asarray(labels)
     assert (labels >= 0).all()
@@ -268,10 +271,10 @@ def test_mixup_mixes_images_and_labels_alike(key_type):
 def test_mixup_draws_lambda_from_beta():
     targets = jnp.eye(6, dtype=jnp.float32)
     images = targets.reshape(6, 2, 3, 1)
-    keys = jax.random.split(jax.random.key(1), 1000)
-    _, labels = jax.vmap(lambda key: augment.mixup(key, images, targets, alpha=0.4))(keys)
-    mix = np.asarray(labels).diagonal(axis1=1, axis2=2).min(1)
-    mix = mix[np.asarray(labels).max(2).min(1) < 1]  # 1 in 720 permutations moves nothing
+    run = jax.jit(lambda key: augment.mixup(key, images, targets, alpha=0.4)[1])
+    labels = np.stack([run(key) for key in jax.random.split(jax.random.key(1), 1000)])
+    mix = labels.diagonal(axis1=1, axis2=2).min(1)
+    mix = mix[mix < 1]  # 1 in 720 permutations moves nothing, which hides lambda
     assert len(mix) > 900
     assert scipy.stats.kstest(mix, scipy.stats.beta(0.4, 0.4).cdf).pvalue > 1e-3
 

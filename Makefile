@@ -1,0 +1,24 @@
+# make run    train configs/fer_best.py on whatever data is there
+# make test   the fast test suite and ruff
+# Both set up .venv first. On an NVIDIA GPU: CUDA=1 make run.
+
+PYTHON ?= python3
+REQUIREMENTS := requirements$(if $(CUDA),-cuda).txt
+STAMP := .venv/.installed-$(REQUIREMENTS)
+
+.PHONY: run test
+run: $(STAMP)
+	.venv/bin/python launch.py --config=configs/fer_best.py
+
+test: $(STAMP)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python -m pytest
+
+# The stamp is touched last, so that an installation that broke off is begun anew.
+$(STAMP): $(REQUIREMENTS) requirements.txt constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	touch $@
