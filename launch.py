@@ -1,8 +1,8 @@
 """Trains and evaluates: parses the flags, looks up the task, makes one call.
 
-  python launch.py --config=configs/fer_best.py
-  python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=runs/seed1
-  python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
+python launch.py --config=configs/fer_best.py
+python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=runs/seed1
+python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
 """
 
 import difflib
@@ -11,10 +11,10 @@ import re
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
-TASKS = {"fer": "fer_jax.task"}  # config.task -> module
+TASKS = {"fer": "fer_jax.modes"}  # config.task -> module
 MODES = {"train": "train", "eval": "evaluate"}  # --mode -> function of that module
 
 FLAGS = flags.FLAGS
@@ -30,7 +30,8 @@ MODE = flags.DEFINE_string("mode", "train", f"What to do: {' or '.join(MODES)}."
 def parse_flags(argv) -> list[str]:
     """What absl makes of argv, with one line and exit code 2 for every mistake in it."""
     try:
-        rest = FLAGS(argv)
+        # --config first: its fields are flags only once it is read
+        rest = FLAGS(argv[:1] + sorted(argv[1:], key=lambda a: not a.startswith("--config=")))
         if FLAGS.help or FLAGS.helpshort or FLAGS.helpfull:
             return rest
         if len(rest) > 1:
@@ -57,6 +58,7 @@ def parse_flags(argv) -> list[str]:
 
 def main(argv):
     del argv
+    logging.set_verbosity(logging.ERROR)  # orbax and jax report every step they take
     config = CONFIG.value
     name = Path(config_flags.get_config_filename(FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)

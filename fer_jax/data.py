@@ -14,8 +14,8 @@ from data.fer2013 import source as fer2013
 from train_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-RAW = ROOT / 'data' / 'raw' / 'fer2013'
-CACHE = ROOT / 'data' / 'cache' / 'fer2013'
+RAW = ROOT / "data" / "raw" / "fer2013"
+CACHE = ROOT / "data" / "cache" / "fer2013"
 
 DRAWN_NOTICE = """\
 DRAWN FACES: no FER-2013 was found, so these are faces drawn by this project (data/drawn_faces).
@@ -52,11 +52,11 @@ def load(path: str) -> Dataset:
         return _drawn_faces()
     source = fer2013.find(path or RAW)
     splits, sha256 = cache.load(source, CACHE)
-    return Dataset('fer2013', _as_faces(splits), str(source.path), sha256, notice='')
+    return Dataset("fer2013", _as_faces(splits), str(source.path), sha256, notice="")
 
 
 def _anything_in(folder: Path) -> bool:
-    return folder.is_dir() and any(not name.startswith('.') for name in os.listdir(folder))
+    return folder.is_dir() and any(not name.startswith(".") for name in os.listdir(folder))
 
 
 def _drawn_faces() -> Dataset:
@@ -64,7 +64,7 @@ def _drawn_faces() -> Dataset:
 
     splits = load_drawn_faces()
     sha256 = fer2013.content_sha256(splits)
-    return Dataset('drawn_faces', _as_faces(splits), 'embedded', sha256, DRAWN_NOTICE)
+    return Dataset("drawn_faces", _as_faces(splits), "embedded", sha256, DRAWN_NOTICE)
 
 
 def _as_faces(splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Faces]:
@@ -81,7 +81,7 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
         UserError: `fraction` is not in (0, 1), or would leave one side empty.
     """
     if not 0 < fraction < 1:
-        raise UserError(f'The validation fraction must be in (0, 1), got {fraction}.')
+        raise UserError(f"The validation fraction must be in (0, 1), got {fraction}.")
     room = np.rint(fraction * np.bincount(train.labels, minlength=len(CLASSES))).astype(int)
     is_valid = np.zeros(len(train.labels), bool)
     groups = _twin_groups(train.images)
@@ -91,8 +91,10 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
             room -= wanted
             is_valid[groups[number]] = True
     if is_valid.all() or not is_valid.any():
-        raise UserError(f'A validation fraction of {fraction} of {len(is_valid)} images leaves '
-                        f'{is_valid.sum()} for validation and {(~is_valid).sum()} for training.')
+        raise UserError(
+            f"A validation fraction of {fraction} of {len(is_valid)} images leaves "
+            f"{is_valid.sum()} for validation and {(~is_valid).sum()} for training."
+        )
     return _select(train, ~is_valid), _select(train, is_valid)
 
 
@@ -105,12 +107,12 @@ def take_fraction(faces: Faces, *, fraction: float, seed: int) -> Faces:
         UserError: `fraction` is not in (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise UserError(f'The fraction to train on must be in (0, 1], got {fraction}.')
+        raise UserError(f"The fraction to train on must be in (0, 1], got {fraction}.")
     rng = np.random.default_rng(seed)
     keep = np.zeros(len(faces.labels), bool)
     for label in np.unique(faces.labels):
         members = rng.permutation(np.flatnonzero(faces.labels == label))
-        keep[members[:max(1, round(fraction * len(members)))]] = True
+        keep[members[: max(1, round(fraction * len(members)))]] = True
     return _select(faces, keep)
 
 

@@ -1,51 +1,20 @@
 """Facial expressions as a task: from a config to training, and from a checkpoint to scores."""
 
-import json
-from pathlib import Path
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.errors import FlaxError
 
 from fer_jax import data as fer_data
-from fer_jax import report
 from fer_jax.augment import augment, mixup, smooth_labels
 from fer_jax.data import CLASSES
 from fer_jax.models import make_model
-from train_jax import loop, metrics
-from train_jax.checkpoint import Checkpoints, write_atomically
+from train_jax import metrics
 from train_jax.errors import UserError
 from train_jax.task import Task
-from train_jax.writer import lock_workdir, write_config
-
-
-def train(config, workdir: Path):
-    """Trains what the config says into `workdir`, then scores the best epoch and draws figures."""
-    dataset, splits = load_splits(config)
-    model = build_model(config)
-    task = make_task(config, model, dataset, splits)
-    with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity)
-        print(report.describe(dataset, splits))
-        print(report.model_table(model, task.init))
-        history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
-        report.draw_history(workdir, history, config.checkpoint.monitor, dataset.name)
-        score(config, workdir, model, task, dataset, splits)
-
-
-def evaluate(config, workdir: Path):
-    """Scores the best checkpoint of `workdir` on every split that is there, into eval.json."""
-    if not (workdir / "config.json").exists():
-        raise UserError(
-            f"{workdir} holds no run (there is no config.json in it): train first with "
-            "--mode=train, or point --workdir at a run"
-        )
-    dataset, splits = load_splits(config)
-    model = build_model(config)
-    task = make_task(config, model, dataset, splits)
-    with lock_workdir(workdir):
-        score(config, workdir, model, task, dataset, splits)
 
 
 def load_splits(config):
@@ -74,13 +43,20 @@ def load_splits(config):
 
 
 def build_model(config):
-    """The flax module of `config.model`."""
+    """The flax module of `config.model`. UserError if its fields make no network."""
     settings = config.model.to_dict()
     dtype = jnp.bfloat16 if settings.pop("bfloat16") else jnp.float32
     try:
-        return make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
-    except (TypeError, ValueError) as error:
+        model = make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
+        jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
+    except (TypeError, ValueError, FlaxError) as error:
         raise UserError(f"config: model: {error}") from error
+    return model
+
+
+def init_model(model, key):
+    """{'params': ..., 'batch_stats': ...} for images of FER-2013's size."""
+    return model.init(key, jnp.zeros((1, 48, 48, 1)), train=False)
 
 
 def make_task(config, model, dataset, splits) -> Task:
@@ -92,9 +68,6 @@ def make_task(config, model, dataset, splits) -> Task:
         balanced_class_weights(splits["train"].labels) if c["balanced"] else np.ones(len(CLASSES)),
         jnp.float32,
     )
-
-    def init(key):
-        return model.init(key, jnp.zeros((1, 48, 48, 1)), train=False)
 
     def loss(params, batch_stats, batch, key):
         augment_key, mixup_key, dropout_key = jax.random.split(key, 3)
@@ -129,7 +102,7 @@ def make_task(config, model, dataset, splits) -> Task:
         }
 
     return Task(
-        init=init,
+        init=functools.partial(init_model, model),
         loss=loss,
         evaluate=evaluate,
         train=arrays(splits["train"]),
@@ -174,68 +147,3 @@ def fit_settings(config, dataset) -> dict:
         settings["epochs"] = drawn_epochs
     names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
     return settings | {name: config[name].to_dict() for name in names}
-
-
-def score(config, workdir, model, task, dataset, splits):
-    """Writes eval.json and the confusion figure of the best checkpoint, and prints the table."""
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
-    saved = checkpoints.best()
-    variables = load_variables(config, checkpoints, saved, task)
-    checkpoints.close()
-    predict = make_predict(model, tta=config.eval.tta)
-    scores, clean = {}, {}
-    for name, faces in splits.items():
-        logits = predict_split(predict, variables, faces.images, config.train.eval_batch_size)
-        scores[name] = metrics.classification_scores(logits, faces.labels, CLASSES)
-        keep = ~fer_data.has_twin(faces, splits["train"])
-        if name != "train" and keep.any():
-            clean[name] = metrics.classification_scores(logits[keep], faces.labels[keep], CLASSES)
-    epoch = len(saved.record["history"])
-    result = {
-        "data": dataset.name,
-        "sha256": dataset.sha256,
-        "epoch": epoch,
-        "tta": config.eval.tta,
-        "splits": scores,
-        "clean": clean,
-    }
-    write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
-    print(report.score_table(result, workdir))
-    report.draw_confusion(workdir, scores, dataset.name)
-
-
-def load_variables(config, checkpoints, saved, task) -> dict:
-    """What is evaluated: params and batch_stats, the moving average where there is one."""
-    variables = jax.jit(task.init)(jax.random.key(0))
-    like = variables["params"], variables.get("batch_stats", {})
-    if config.train.ema_decay:
-        params, batch_stats = checkpoints.load_part(saved, like={"ema": like})["ema"]
-    else:
-        loaded = checkpoints.load_part(saved, {"params": like[0], "batch_stats": like[1]})
-        params, batch_stats = loaded["params"], loaded["batch_stats"]
-    return {"params": params, "batch_stats": batch_stats}
-
-
-def make_predict(model, *, tta):
-    """The compiled (variables, images u8[B, 48, 48]) -> logits f32[B, K].
-
-    `tta`: 'none', or 'flip', which averages the log-probabilities of an image and its mirror.
-    """
-    if tta not in ("none", "flip"):
-        raise UserError(f"config: eval.tta must be 'none' or 'flip', got {tta!r}")
-
-    def predict(variables, images):
-        images = preprocess(images)
-        logits = model.apply(variables, images, train=False)
-        if tta == "flip":
-            mirrored = model.apply(variables, images[:, :, ::-1], train=False)
-            logits = (jax.nn.log_softmax(logits) + jax.nn.log_softmax(mirrored)) / 2
-        return logits
-
-    return jax.jit(predict)
-
-
-def predict_split(predict, variables, images, batch_size) -> np.ndarray:
-    """Logits f32[N, K] on the host for images u8[N, 48, 48]."""
-    logits = [predict(variables, images[i]) for i, _ in loop.batches(len(images), batch_size)]
-    return np.concatenate(logits)[: len(images)]

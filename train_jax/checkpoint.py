@@ -7,7 +7,6 @@ checkpoint without one is not whole, and one that disagrees with it is damaged.
 
 import hashlib
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +16,6 @@ from orbax.checkpoint import v1 as ocp
 from train_jax.errors import UserError
 
 MANIFEST = "manifest.json"
-
-# orbax reports each save and load at INFO and odd shutdown orders at WARNING
-logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 class Saved(NamedTuple):
@@ -108,9 +104,7 @@ class Checkpoints:
         context.pytree.loading.partial_load = partial
         try:
             with context:
-                loaded = ocp.load_checkpointables(
-                    self._folder / str(saved.label), {"state": like}
-                )
+                loaded = ocp.load_checkpointables(self._folder / str(saved.label), {"state": like})
         except (ValueError, KeyError, ocp.errors.NoEntryError) as error:
             reason = error.__cause__ or error.__context__ or error
             raise UserError(
@@ -145,9 +139,7 @@ def check_manifest(folder: Path) -> list[str]:
 def hash_files(folder: Path) -> dict[str, str]:
     """{path relative to `folder`: SHA-256} of every file below it but the manifest."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
-    }
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def write_atomically(path: Path, text: str):

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from train_jax import early_stop as early_stop_lib
 from train_jax import metrics as metrics_lib
 from train_jax import plateau as plateau_lib
 from train_jax import state as state_lib
 from train_jax.checkpoint import Checkpoints
+from train_jax.epoch import epoch_order, evaluate, size_of, train_epoch
 from train_jax.errors import UserError
 from train_jax.interrupt import Interrupted, watch_signals
 from train_jax.optim import make_optimizer, make_schedule
@@ -79,7 +79,7 @@ def fit(
       UserError: a setting does not fit, or a loss is not finite.
       Interrupted: after SIGINT or SIGTERM; all is saved.
     """
-    size = _size(task.train)
+    size = size_of(task.train)
     steps = math.ceil(size / batch_size)
     data, valid = jax.device_put((task.train, task.valid))
     try:
@@ -103,7 +103,9 @@ def fit(
         def after_call(state, done):
             writer.progress(len(writer.rows) + 1, done, steps, clock.seconds(), batch_size)
             if interrupt.signum:
-                _save_and_leave(checkpoints, state, writer.rows, clock, interrupt.signum, workdir)
+                _save_and_leave(
+                    checkpoints, state, writer.rows, clock, interrupt.signum, steps, workdir
+                )
 
         try:
             while len(writer.rows) < epochs and not state.early_stop.stop:
@@ -145,62 +147,6 @@ def fit(
     return writer.rows
 
 
-def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, after_call):
-    """Runs the steps `done`, done + 1, ... of one epoch. Returns the state.
-
-    Args:
-      train_step: from `make_train_step`.
-      state: TrainState after `done` steps of this epoch; donated.
-      data: the train split on the device.
-      index, mask: i32[steps, B], f32[steps, B], from `epoch_order`.
-      done: steps of this epoch that are behind us, a multiple of steps_per_call.
-      steps_per_call: see `make_train_step`.
-      after_call: (state, steps done) -> None, after each call.
-    """
-    steps, before = len(index), None
-    for first in range(done, steps, steps_per_call):
-        calls = slice(first, first + steps_per_call)
-        rows = _fill(index[calls], steps_per_call), _fill(mask[calls], steps_per_call)
-        state, bad_step = train_step(state, data, *rows)
-        # One call runs while the next is prepared, not more: Ctrl-C is heard within a step, and
-        # a loss that is not finite stops the epoch.
-        if before is not None and int(before) >= 0:
-            break
-        before = bad_step
-        after_call(state, min(first + steps_per_call, steps))
-    return state
-
-
-def evaluate(eval_step, variables, data, batch_size, *, after_call=lambda: None) -> dict:
-    """The summed metrics of a whole split `data` on the device; `compute` divides them."""
-    total = None
-    for index, mask in batches(_size(data), batch_size):
-        metrics = eval_step(variables, data, index, mask)
-        total = metrics if total is None else metrics_lib.add(total, metrics)
-        after_call()
-    return total
-
-
-def epoch_order(n, batch_size, *, seed, epoch):
-    """The rows of each step of an epoch: (index i32[S, B], mask f32[S, B]).
-
-    A permutation that depends on (seed, epoch) only. The last batch is filled up with rows from the
-    front of the permutation, masked out.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(n)
-    steps = math.ceil(n / batch_size)
-    index = np.resize(order, steps * batch_size).astype(np.int32)
-    mask = (np.arange(steps * batch_size) < n).astype(np.float32)
-    return index.reshape(steps, batch_size), mask.reshape(steps, batch_size)
-
-
-def batches(n, batch_size):
-    """Yields (index i32[B], mask f32[B]) that go through rows 0 .. n-1 in order."""
-    for first in range(0, n, batch_size):
-        rows = np.arange(first, first + batch_size)
-        yield (rows % n).astype(np.int32), (rows < n).astype(np.float32)
-
-
 class Clock:
     """Seconds of the epoch in progress, including what an interrupted run spent on it."""
 
@@ -228,9 +174,7 @@ def _build(
     transformation = make_optimizer(**optimizer, schedule=rate)
     base_lr = schedule["learning_rate"]
     program = Program(
-        train_step=make_train_step(
-            loss=task.loss, optimizer=transformation, ema_decay=ema_decay
-        ),
+        train_step=make_train_step(loss=task.loss, optimizer=transformation, ema_decay=ema_decay),
         eval_step=make_eval_step(task.evaluate),
         epoch_end=make_epoch_end(
             plateau=_bind(plateau_lib, plateau, base_lr=base_lr),
@@ -275,7 +219,8 @@ def _resume(checkpoints, state):
     return state, record["history"], record["elapsed"]
 
 
-def _save_and_leave(checkpoints, state, history, clock, signum, workdir):
+def _save_and_leave(checkpoints, state, history, clock, signum, steps, workdir):
+    _check_finite(state, {}, len(history), steps, workdir)
     label, elapsed = _label(state, len(history)), clock.seconds()
     if label not in [s.label for s in checkpoints.whole()]:
         checkpoints.save(label, state, record={"history": history, "elapsed": elapsed})
@@ -313,12 +258,3 @@ def _check_monitors(monitors, metrics):
     for monitor in monitors:
         if monitor not in choices:
             raise UserError(f"config: monitor must be one of {choices}, got {monitor!r}")
-
-
-def _size(data) -> int:
-    return len(next(iter(data.values())))
-
-
-def _fill(rows, length):
-    """Rows of zeros appended up to `length`: with a mask of zeros, steps that do nothing."""
-    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])

@@ -34,11 +34,10 @@ def safe_divide(mean: Mean) -> jax.Array:
 
 
 def compute(metrics: dict) -> dict[str, float]:
-    """Divides every Mean: the one transfer from the device. NaN where nothing was counted."""
-    return {
-        name: float(mean.total / mean.count) if mean.count else math.nan
-        for name, mean in jax.device_get(metrics).items()
-    }
+    """Divides every Mean: the one transfer from the device. 'loss' comes first."""
+    means = jax.device_get(metrics)
+    names = sorted(means, key=lambda name: (name != "loss", name))
+    return {name: float(means[name].total / np.maximum(means[name].count, 1)) for name in names}
 
 
 def confusion_matrix(labels, predictions, num_classes) -> np.ndarray:
@@ -107,6 +106,6 @@ def classification_scores(logits, labels, classes) -> dict:
         "top2": float((top2 == labels[:, None]).any(1).mean()),
         "nll": float(-log_probabilities[np.arange(n), labels].mean()),
         "ece": expected_calibration_error(probabilities, labels),
-        "recall": {c: float(r) if p else None for c, r, p in zip(classes, recall, present)},
+        "recall": {c: float(recall[i]) if present[i] else None for i, c in enumerate(classes)},
         "confusion": confusion.tolist(),
     }

@@ -57,7 +57,8 @@ def write_config(workdir: Path, config: dict, identity: dict):
         changed = [d for d in differences(old, new) if not d.startswith("config.data.path:")]
         if changed:
             raise UserError(
-                f"{workdir} holds a run with other settings:\n  " + "\n  ".join(changed)
+                f"{workdir} holds a run with other settings:\n  "
+                + "\n  ".join(changed)
                 + "\nGive this run another --workdir, or the old settings to continue the old run."
             )
         return

@@ -2,5 +2,5 @@
 
 # The order of the competition's CSV, not the alphabetical one of the folders: mixing the two up
 # swaps neutral, sad and surprise in silence.
-CLASSES = ('angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral')
-SPLITS = ('train', 'PublicTest', 'PrivateTest')
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+SPLITS = ("train", "PublicTest", "PrivateTest")

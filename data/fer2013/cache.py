@@ -47,16 +47,19 @@ def load(source: Source, cache: Path) -> tuple[Splits, str]:
                 try:
                     return _read(directory, source_key)
                 except _DamagedError as error:
-                    print(f'{directory} is damaged ({error}); preparing it again.', file=sys.stderr)
+                    print(f"{directory} is damaged ({error}); preparing it again.", file=sys.stderr)
                     shutil.rmtree(directory)
-            _prepare(source, source_key, cache / 'preparing', directory)
+            _prepare(source, source_key, cache / "preparing", directory)
             return _read(directory, source_key)
     except OSError as error:
-        raise UserError(f'{cache}: the data cannot be prepared there ({error}). Is there room '
-                        '(200 MB), and may you write?') from error
+        raise UserError(
+            f"{cache}: the data cannot be prepared there ({error}). Is there room "
+            "(200 MB), and may you write?"
+        ) from error
     except _DamagedError as error:
-        raise UserError(f'{directory}: reads back otherwise than it was written ({error}). '
-                        'Check the disk.') from error
+        raise UserError(
+            f"{directory}: reads back otherwise than it was written ({error}). Check the disk."
+        ) from error
 
 
 def _prepare(source: Source, source_key: str, temporary: Path, directory: Path) -> None:
@@ -66,16 +69,16 @@ def _prepare(source: Source, source_key: str, temporary: Path, directory: Path) 
 
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process: we hold the lock
     try:
-        builder = Fer2013(source=source, data_dir=temporary, file_format='array_record')
+        builder = Fer2013(source=source, data_dir=temporary, file_format="array_record")
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads; there are none
             builder.download_and_prepare()
         if key(source) != source_key:
-            raise UserError(f'{source.path}: changed while it was read. Run the command again.')
+            raise UserError(f"{source.path}: changed while it was read. Run the command again.")
         splits = {split: _split_arrays(builder, split) for split in builder.info.splits}
-        arrays = {split + '_images': images for split, (images, _) in splits.items()}
-        arrays |= {split + '_labels': labels for split, (_, labels) in splits.items()}
-        np.savez(temporary / 'arrays.npz', key=source_key, sha256=content_sha256(splits), **arrays)
+        arrays = {split + "_images": images for split, (images, _) in splits.items()}
+        arrays |= {split + "_labels": labels for split, (_, labels) in splits.items()}
+        np.savez(temporary / "arrays.npz", key=source_key, sha256=content_sha256(splits), **arrays)
         os.rename(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,24 +87,29 @@ def _prepare(source: Source, source_key: str, temporary: Path, directory: Path) 
 def _split_arrays(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
     data = builder.as_data_source(split=split)
     rows = data.__getitems__(range(len(data)))
-    images = np.stack([row['image'][..., 0] for row in rows])
-    return images, np.array([row['label'] for row in rows], np.int32)
+    images = np.stack([row["image"][..., 0] for row in rows])
+    return images, np.array([row["label"] for row in rows], np.int32)
 
 
 def _read(directory: Path, source_key: str) -> tuple[Splits, str]:
     # Whatever error flipped bits lead to in the zip or npy layer, here it means one thing.
     try:
-        with (open(directory / 'arrays.npz', 'rb') as file,
-              np.load(file, allow_pickle=False) as arrays):
-            splits = {split: (arrays[split + '_images'], arrays[split + '_labels'])
-                      for split in SPLITS if split + '_images' in arrays}
-            sha256, prepared_from = str(arrays['sha256']), str(arrays['key'])
+        with (
+            open(directory / "arrays.npz", "rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
+            splits = {
+                split: (arrays[split + "_images"], arrays[split + "_labels"])
+                for split in SPLITS
+                if split + "_images" in arrays
+            }
+            sha256, prepared_from = str(arrays["sha256"]), str(arrays["key"])
         if content_sha256(splits) != sha256:
-            raise ValueError('its SHA-256 is not the one stored with it')
+            raise ValueError("its SHA-256 is not the one stored with it")
         if prepared_from != source_key:
-            raise ValueError('it was prepared from another source')
+            raise ValueError("it was prepared from another source")
     except Exception as error:
-        raise _DamagedError(f'{type(error).__name__}: {error}') from error
+        raise _DamagedError(f"{type(error).__name__}: {error}") from error
     return splits, sha256
 
 
@@ -109,6 +117,6 @@ def _read(directory: Path, source_key: str) -> tuple[Splits, str]:
 def _lock(cache: Path) -> Iterator[None]:
     """One process at a time; the system frees the lock of a killed one."""
     cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / '.lock', 'w') as file:
+    with open(cache / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -182,7 +182,17 @@ def test_every_part_depends_on_the_key_and_on_the_image(key_type, part):
     assert not np.array_equal(first, other)
     different = len({image.tobytes() for image in first})
     assert different == 2 if part == "flip" else different >= 12
-    assert not np.array_equal(first[0], one[0]) or not np.array_equal(first[1], one[0])
+
+
+def test_every_part_has_its_own_key(monkeypatch):
+    # With a shared key the square would lie where the angle and the zoom say.
+    used = []
+    for name in ("random_flip", "random_affine", "random_cutout"):
+        monkeypatch.setattr(augment, name, lambda key, images, **_: (used.append(key), images)[1])
+    key = jax.random.key(0)
+    augment.augment(key, jnp.zeros(SHAPE, jnp.float32), **ON)
+    data = {jax.random.key_data(k).tobytes() for k in [key, *used]}
+    assert len(used) == 3 and len(data) == 4
 
 
 def test_a_part_that_is_off_leaves_the_draws_of_the_others():

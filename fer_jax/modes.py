@@ -1,0 +1,38 @@
+"""What `launch.py --mode=` does for facial expressions, one function a mode."""
+
+from pathlib import Path
+
+from fer_jax import report
+from fer_jax.evaluate import score
+from fer_jax.task import build_model, fit_settings, load_splits, make_task
+from train_jax import loop
+from train_jax.errors import UserError
+from train_jax.writer import lock_workdir, write_config
+
+
+def train(config, workdir: Path):
+    """Trains what the config says into `workdir`, then scores the best epoch and draws figures."""
+    model = build_model(config)
+    dataset, splits = load_splits(config)
+    task = make_task(config, model, dataset, splits)
+    with lock_workdir(workdir):
+        write_config(workdir, config.to_dict(), task.identity)
+        print(report.describe(dataset, splits))
+        print(report.model_table(model, task.init))
+        history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
+        report.draw_history(workdir, history, config.checkpoint.monitor, dataset.name)
+        score(config, workdir, model, task, dataset, splits)
+
+
+def evaluate(config, workdir: Path):
+    """Scores the best checkpoint of `workdir` on every split that is there, into eval.json."""
+    if not (workdir / "config.json").exists():
+        raise UserError(
+            f"{workdir} holds no run (there is no config.json in it): train first with "
+            "--mode=train, or point --workdir at a run"
+        )
+    model = build_model(config)
+    dataset, splits = load_splits(config)
+    task = make_task(config, model, dataset, splits)
+    with lock_workdir(workdir):
+        score(config, workdir, model, task, dataset, splits)
