@@ -184,15 +184,26 @@ def test_every_part_depends_on_the_key_and_on_the_image(key_type, part):
     assert different == 2 if part == "flip" else different >= 12
 
 
-def test_every_part_has_its_own_key(monkeypatch):
+def test_every_part_has_its_own_key_and_its_own_settings(monkeypatch):
     # With a shared key the square would lie where the angle and the zoom say.
-    used = []
+    keys, settings = [], []
+
+    def spy(key, images, **given):
+        keys.append(key)
+        settings.append(given)
+        return images
+
     for name in ("random_flip", "random_affine", "random_cutout"):
-        monkeypatch.setattr(augment, name, lambda key, images, **_: (used.append(key), images)[1])
+        monkeypatch.setattr(augment, name, spy)
     key = jax.random.key(0)
-    augment.augment(key, jnp.zeros(SHAPE, jnp.float32), **ON)
-    data = {jax.random.key_data(k).tobytes() for k in [key, *used]}
-    assert len(used) == 3 and len(data) == 4
+    given = ON | {"flip": 0.25}
+    augment.augment(key, jnp.zeros(SHAPE, jnp.float32), **given)
+    assert len(keys) == 3 and len({jax.random.key_data(k).tobytes() for k in [key, *keys]}) == 4
+    assert settings == [
+        {"probability": 0.25},
+        {name: given[name] for name in ("rotation", "zoom", "shift")},
+        {"size": given["cutout"], "probability": given["cutout_probability"]},
+    ]
 
 
 def test_a_part_that_is_off_leaves_the_draws_of_the_others():
