@@ -23,7 +23,6 @@ def get_config():
     c.augment.zoom = 0.15
     c.augment.shift = 0.08
     c.train.epochs = 40
-    c.train.epochs_on_drawn_faces = 12
     c.train.batch_size = 64
     c.train.ema_decay = 0.999
     c.optimizer.name = "adamw"

@@ -1,7 +1,7 @@
 """Image augmentation on the device: pure functions (key, images) -> images, for use inside jit.
 
-B = images in the batch, H = height, W = width, C = channels, K = classes. Images are f32[B, H, W, C]
-with values in any range. Coordinates are (row, column) of pixel centres, counted from 0.
+B = images in the batch, H = height, W = width, C = channels, K = classes. Images are
+f32[B, H, W, C] with values in any range. Coordinates are (row, column) of pixel centres, from 0.
 
 Every magnitude is a Python number, fixed when the function is traced: a magnitude of 0 adds no
 operation to the program. Keys may be of any jax.random key type ('threefry2x32', 'rbg').

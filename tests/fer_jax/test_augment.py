@@ -293,10 +293,10 @@ def test_mixup_draws_lambda_from_beta():
     targets = jnp.eye(6, dtype=jnp.float32)
     images = targets.reshape(6, 2, 3, 1)
     run = jax.jit(lambda key: augment.mixup(key, images, targets, alpha=0.4)[1])
-    labels = np.stack([run(key) for key in jax.random.split(jax.random.key(1), 1000)])
+    labels = np.stack([run(key) for key in jax.random.split(jax.random.key(1), 400)])
     mix = labels.diagonal(axis1=1, axis2=2).min(1)
     mix = mix[mix < 1]  # 1 in 720 permutations moves nothing, which hides lambda
-    assert len(mix) > 900
+    assert len(mix) > 380
     assert scipy.stats.kstest(mix, scipy.stats.beta(0.4, 0.4).cdf).pvalue > 1e-3
 
 
