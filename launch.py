@@ -72,6 +72,8 @@ def main(argv):
         return _fail(f"error: {error}")
     except Interrupted as interrupted:
         return _fail(str(interrupted), interrupted.exit_code)
+    except KeyboardInterrupt:  # outside of training: nothing was in progress that could be lost
+        return _fail("interrupted; run the same command again", 130)
 
 
 def _fail(message, code=2) -> int:

@@ -15,13 +15,15 @@ from train_jax.epoch import batches
 from train_jax.errors import UserError
 
 
-def score(config, workdir, model, task, dataset, splits):
-    """Writes eval.json and the confusion figure of the best checkpoint, and prints the table."""
+def score(config, workdir, predict, task, dataset, splits) -> int:
+    """Writes eval.json and the confusion figure of the best checkpoint, and prints the table.
+
+    Returns the epoch of that checkpoint.
+    """
     checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
     saved = checkpoints.best()
     variables = load_variables(config, checkpoints, saved, task)
     checkpoints.close()
-    predict = make_predict(model, tta=config.eval.tta)
     majority = np.bincount(splits["train"].labels).argmax()
 
     def scores_of(logits, labels):
@@ -47,6 +49,7 @@ def score(config, workdir, model, task, dataset, splits):
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
     print(report.score_table(result, workdir))
     report.draw_confusion(workdir, scores, dataset.name)
+    return epoch
 
 
 def load_variables(config, checkpoints, saved, task) -> dict:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fer_jax import report
-from fer_jax.evaluate import score
+from fer_jax.evaluate import make_predict, score
 from fer_jax.task import build_model, fit_settings, load_splits, make_task
 from train_jax import loop
 from train_jax.errors import UserError
@@ -13,6 +13,7 @@ from train_jax.writer import lock_workdir, write_config
 def train(config, workdir: Path):
     """Trains what the config says into `workdir`, then scores the best epoch and draws figures."""
     model = build_model(config)
+    predict = make_predict(model, tta=config.eval.tta)
     dataset, splits = load_splits(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
@@ -20,8 +21,8 @@ def train(config, workdir: Path):
         print(report.describe(dataset, splits))
         print(report.model_table(model, task.init))
         history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
-        report.draw_history(workdir, history, config.checkpoint.monitor, dataset.name)
-        score(config, workdir, model, task, dataset, splits)
+        best_epoch = score(config, workdir, predict, task, dataset, splits)
+        report.draw_history(workdir, history, best_epoch, dataset.name)
 
 
 def evaluate(config, workdir: Path):
@@ -32,7 +33,9 @@ def evaluate(config, workdir: Path):
             "--mode=train, or point --workdir at a run"
         )
     model = build_model(config)
+    predict = make_predict(model, tta=config.eval.tta)
     dataset, splits = load_splits(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
-        score(config, workdir, model, task, dataset, splits)
+        write_config(workdir, config.to_dict(), task.identity)  # refuses another model or data
+        score(config, workdir, predict, task, dataset, splits)

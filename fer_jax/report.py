@@ -57,22 +57,22 @@ def score_table(result, workdir) -> str:
     return "\n".join(lines)
 
 
-def draw_history(workdir: Path, history, monitor, data_name):
-    """figures/history.png: accuracy and loss by epoch, the best epoch and cuts of lr marked."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+def draw_history(workdir: Path, history, best_epoch, data_name):
+    """figures/history.png: accuracy, loss and learning rate by epoch, the best epoch marked."""
+    figure = Figure(figsize=(13, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    values = [row[monitor] for row in history]
-    best = int(np.argmin(values) if "loss" in monitor else np.argmax(values))
-    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+    panels = figure.subplots(1, 3)
+    for axes, name in zip(panels, ("accuracy", "loss", "lr"), strict=True):
         axes.plot(epochs, [row[name] for row in history], ".-", label="train")
-        axes.plot(epochs, [row[f"val_{name}"] for row in history], ".-", label="validation")
-        axes.axvline(
-            epochs[best], color="grey", ls="--", label=f"best {monitor}: epoch {epochs[best]}"
-        )
-        axes.set(xlabel="epoch", ylabel=name)
+        if name == "lr":
+            axes.set_yscale("log")
+        else:
+            axes.plot(epochs, [row[f"val_{name}"] for row in history], ".-", label="validation")
+        axes.axvline(best_epoch, color="grey", ls="--", label=f"best epoch: {best_epoch}")
+        axes.set(xlabel="epoch", ylabel="learning rate" if name == "lr" else name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend()
+    panels[0].legend()
     figure.suptitle(f"{workdir.name} on {data_name}")
     _save(figure, workdir / "figures" / "history.png")
 

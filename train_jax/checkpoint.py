@@ -30,7 +30,7 @@ class Checkpoints:
     """The folder `workdir/checkpoints`. Keeps the newest and the best checkpoint."""
 
     def __init__(self, folder, *, mode):
-        """`mode` is 'min' if a smaller metric is better, 'max' if a larger one is."""
+        """`mode` is 'min' if a smaller metric is better, or 'max'. Of equal ones the first is best."""
         policies = ocp.training.preservation_policies
         self._sign = {"min": 1, "max": -1}[mode]
         self._folder = Path(folder).absolute()
@@ -41,7 +41,7 @@ class Checkpoints:
                 [
                     policies.LatestN(1),
                     policies.BestN(
-                        get_metric_fn=lambda m: self._sign * m["metric"],
+                        get_metric_fn=lambda m: (self._sign * m["metric"], m["label"]),
                         reverse=True,
                         n=1,
                         keep_checkpoints_without_metrics=False,
@@ -56,10 +56,14 @@ class Checkpoints:
         self._orbax.save_checkpointables(
             label,
             {"state": state},
-            metrics=None if metric is None else {"metric": metric},
+            metrics=None if metric is None else {"metric": metric, "label": label},
             custom_metadata={"record": record},
         )
         write_manifest(self._folder / str(label))
+
+    def labels(self) -> list[int]:
+        """The labels on disk, unchecked."""
+        return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
     def whole(self) -> list[Saved]:
         """The checkpoints that agree with their manifest, oldest first.

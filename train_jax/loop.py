@@ -141,6 +141,12 @@ def fit(
                     record={"history": [*writer.rows, row], "elapsed": 0.0},
                 )  # fmt: skip
                 writer.epoch(row)
+            if interrupt.signum:
+                raise Interrupted(
+                    interrupt.signum,
+                    f"interrupted after the last epoch; all is saved in {workdir}. For the scores, "
+                    "run the same command again.",
+                )
         finally:
             writer.close()
             checkpoints.close()
@@ -222,7 +228,7 @@ def _resume(checkpoints, state):
 def _save_and_leave(checkpoints, state, history, clock, signum, steps, workdir):
     _check_finite(state, {}, len(history), steps, workdir)
     label, elapsed = _label(state, len(history)), clock.seconds()
-    if label not in [s.label for s in checkpoints.whole()]:
+    if label not in checkpoints.labels():
         checkpoints.save(label, state, record={"history": history, "elapsed": elapsed})
     raise Interrupted(
         signum,

@@ -38,8 +38,8 @@ def write_config(workdir: Path, config: dict, identity: dict):
 
     Args:
       workdir: made if it is not there.
-      config: JSON values. `config['data']['path']` may change between runs: `identity` holds the
-        hash of the data itself.
+      config: JSON values. `data.path` may change between runs, since `identity` holds the hash of
+        the data itself, and `eval`, which decides nothing in training.
       identity: JSON values of the task (data hash, class names ...).
 
     Raises:
@@ -54,7 +54,8 @@ def write_config(workdir: Path, config: dict, identity: dict):
             raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
         # through JSON, which knows no tuples
         new = json.loads(json.dumps({"config": config, "identity": identity}))
-        changed = [d for d in differences(old, new) if not d.startswith("config.data.path:")]
+        free = ("config.data.path:", "config.eval.")
+        changed = [d for d in differences(old, new) if not d.startswith(free)]
         if changed:
             raise UserError(
                 f"{workdir} holds a run with other settings:\n  "
