@@ -30,7 +30,7 @@ class Checkpoints:
     """The folder `workdir/checkpoints`. Keeps the newest and the best checkpoint."""
 
     def __init__(self, folder, *, mode):
-        """`mode` is 'min' if a smaller metric is better, or 'max'. Of equal ones the first is best."""
+        """`mode`: 'min' if a smaller metric is better, else 'max'. Of equals the first is best."""
         policies = ocp.training.preservation_policies
         self._sign = {"min": 1, "max": -1}[mode]
         self._folder = Path(folder).absolute()
