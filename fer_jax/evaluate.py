@@ -23,7 +23,6 @@ def score(config, workdir, predict, task, dataset, splits) -> int:
     checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
     saved = checkpoints.best()
     variables = load_variables(config, checkpoints, saved, task)
-    checkpoints.close()
     majority = np.bincount(splits["train"].labels).argmax()
 
     def scores_of(logits, labels):

@@ -2,20 +2,24 @@
 
 orbax survives a kill in the middle of a save, but reads flipped bits as other numbers without a
 word. So each checkpoint gets `manifest.json`, the SHA-256 of each of its files, written last: a
-checkpoint without one is not whole, and one that disagrees with it is damaged.
+checkpoint without one is not whole, and one that disagrees with it is damaged. Only then are older
+ones deleted (orbax's own preservation policies delete them before).
 """
 
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from orbax.checkpoint import v1 as ocp
 
 from train_jax.errors import UserError
 
 MANIFEST = "manifest.json"
+RECORD = "record.json"
 
 
 class Saved(NamedTuple):
@@ -31,39 +35,31 @@ class Checkpoints:
 
     def __init__(self, folder, *, mode):
         """`mode`: 'min' if a smaller metric is better, else 'max'. Of equals the first is best."""
-        policies = ocp.training.preservation_policies
-        self._sign = {"min": 1, "max": -1}[mode]
+        if mode not in ("min", "max"):
+            raise ValueError(f"checkpoint.mode must be 'min' or 'max', got {mode!r}")
+        self._sign = 1 if mode == "min" else -1
         self._folder = Path(folder).absolute()
-        self._orbax = ocp.training.Checkpointer(
-            self._folder,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(1),
-                    policies.BestN(
-                        get_metric_fn=lambda m: (self._sign * m["metric"], m["label"]),
-                        reverse=True,
-                        n=1,
-                        keep_checkpoints_without_metrics=False,
-                    ),
-                ]
-            ),
-            cleanup_tmp_directories=True,
-        )
 
     def save(self, label, state, *, record, metric=None):
         """Saves `state` and the JSON value `record`; returns when both are safe on the disk."""
-        self._orbax.save_checkpointables(
-            label,
-            {"state": state},
-            metrics=None if metric is None else {"metric": metric, "label": label},
-            custom_metadata={"record": record},
-        )
-        write_manifest(self._folder / str(label))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished)
+        folder = self._folder / str(label)
+        ocp.save_checkpointables(folder, {"state": state})
+        content = {"metric": metric, "record": record, "arrays": array_types(state)}
+        write_atomically(folder / RECORD, json.dumps(content))
+        write_manifest(folder)
+        saved = [self._read(label) for label in self.labels()]
+        keep = {label} | {s.label for s in self._ranked(saved)[:1]}
+        for old in saved:
+            if old.label not in keep:
+                shutil.rmtree(self._folder / str(old.label))
 
     def labels(self) -> list[int]:
-        """The labels on disk, unchecked."""
-        return [checkpoint.step for checkpoint in self._orbax.checkpoints]
+        """The labels on disk, unchecked, oldest first."""
+        names = [p.name for p in self._folder.glob("*") if p.is_dir()]
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def whole(self) -> list[Saved]:
         """The checkpoints that agree with their manifest, oldest first.
@@ -72,52 +68,72 @@ class Checkpoints:
         console.
         """
         whole = []
-        for checkpoint in sorted(self._orbax.checkpoints, key=lambda c: c.step):
-            folder = self._folder / str(checkpoint.step)
+        for label in self.labels():
+            folder = self._folder / str(label)
             problems = check_manifest(folder)
             if problems:
                 target = _move_away(folder)
                 print(f"checkpoint {folder} is damaged and moved to {target}: {problems[0]}")
-                continue
-            metadata = self._orbax.metadata(checkpoint.step)
-            metric = checkpoint.metrics["metric"] if checkpoint.metrics else None
-            whole.append(Saved(checkpoint.step, metric, metadata.custom_metadata["record"]))
-        self._orbax.reload()
+            else:
+                whole.append(self._read(label))
         return whole
 
     def best(self) -> Saved:
         """The checkpoint with the best metric, or UserError where there is none."""
-        saved = [s for s in self.whole() if s.metric is not None]
-        if not saved:
+        ranked = self._ranked(self.whole())
+        if not ranked:
             raise UserError(
                 f"no whole checkpoint of a finished epoch in {self._folder}: "
                 "train first (--mode=train), with the same --workdir"
             )
-        return min(saved, key=lambda s: (self._sign * s.metric, s.label))
+        return ranked[0]
 
     def load(self, saved: Saved, like):
         """The state of a checkpoint from `whole`, with the structure and shapes of `like`."""
-        return self._load(saved, like, partial=False)
+        missing = set(self._arrays(saved)) - set(array_types(like))
+        if missing:
+            raise UserError(self._misfit(saved, f"it also has {min(missing)}"))
+        return self.load_part(saved, like)
 
     def load_part(self, saved: Saved, like):
-        """As `load`, but only what `like`, a dict of fields of the state, names."""
-        return self._load(saved, like, partial=True)
+        """As `load`, but only what `like`, a dict of fields of the state, names.
 
-    def _load(self, saved, like, *, partial):
+        Raises UserError if the checkpoint lacks it, or has it in another shape or dtype: looked up
+        before orbax does, whose failed loads leave threads and long messages behind.
+        """
+        found = self._arrays(saved)
+        for name, kind in array_types(like).items():
+            if found.get(name) != kind:
+                there = f"{name} is {found[name]} in it" if name in found else f"it lacks {name}"
+                raise UserError(self._misfit(saved, f"{there}, and {kind} in the model"))
         context = ocp.Context()
-        context.pytree.loading.partial_load = partial
-        try:
-            with context:
-                loaded = ocp.load_checkpointables(self._folder / str(saved.label), {"state": like})
-        except (ValueError, KeyError, ocp.errors.NoEntryError) as error:
-            reason = error.__cause__ or error.__context__ or error
-            raise UserError(
-                f"checkpoint {self._folder / str(saved.label)} does not fit this model: {reason}"
-            ) from error
-        return loaded["state"]
+        context.pytree.loading.partial_load = True
+        with context:
+            folder = self._folder / str(saved.label)
+            return ocp.load_checkpointables(folder, {"state": like})["state"]
 
-    def close(self):
-        self._orbax.close()
+    def _misfit(self, saved, reason):
+        return f"checkpoint {self._folder / str(saved.label)} does not fit this model: {reason}"
+
+    def _arrays(self, saved) -> dict[str, str]:
+        return json.loads((self._folder / str(saved.label) / RECORD).read_text())["arrays"]
+
+    def _read(self, label) -> Saved:
+        content = json.loads((self._folder / str(label) / RECORD).read_text())
+        return Saved(label, content["metric"], content["record"])
+
+    def _ranked(self, saved: list[Saved]) -> list[Saved]:
+        """Those of finished epochs, the best first."""
+        finished = [s for s in saved if s.metric is not None]
+        return sorted(finished, key=lambda s: (self._sign * s.metric, s.label))
+
+
+def array_types(tree) -> dict[str, str]:
+    """{path: dtype and shape} of a pytree's arrays, as 'params/Conv_0/bias': 'float32(32,)'."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{leaf.shape}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def write_manifest(folder: Path):
@@ -129,7 +145,7 @@ def write_manifest(folder: Path):
 def check_manifest(folder: Path) -> list[str]:
     """What is wrong with `folder`, one sentence a file; empty if it is whole."""
     try:
-        expected = json.loads((folder / MANIFEST).read_text())["sha256"]
+        expected = dict(json.loads((folder / MANIFEST).read_text())["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{MANIFEST} is missing or unreadable ({type(error).__name__})"]
     found = hash_files(folder)
@@ -142,7 +158,7 @@ def check_manifest(folder: Path) -> list[str]:
 
 def hash_files(folder: Path) -> dict[str, str]:
     """{path relative to `folder`: SHA-256} of every file below it but the manifest."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

@@ -28,7 +28,8 @@ def watch_signals():
 
     def note(signum, frame):
         flag.signum = signum
-        signal.signal(signum, before[signum])
+        for s in signals:
+            signal.signal(s, before[s])
 
     for s in signals:
         signal.signal(s, note)

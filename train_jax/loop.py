@@ -79,6 +79,12 @@ def fit(
       UserError: a setting does not fit, or a loss is not finite.
       Interrupted: after SIGINT or SIGTERM; all is saved.
     """
+    _check_counts(
+        epochs=epochs,
+        batch_size=batch_size,
+        eval_batch_size=eval_batch_size,
+        steps_per_call=steps_per_call,
+    )
     size = size_of(task.train)
     steps = math.ceil(size / batch_size)
     data, valid = jax.device_put((task.train, task.valid))
@@ -149,7 +155,6 @@ def fit(
                 )
         finally:
             writer.close()
-            checkpoints.close()
     return writer.rows
 
 
@@ -174,6 +179,10 @@ def _build(
     early_stop,
 ):  # fmt: skip
     """The compiled functions and the state before the first step. ValueError on a bad setting."""
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0, got {seed}")
+    if not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}")
     schedule = dict(schedule)
     warmup_steps = round(schedule.pop("warmup_epochs") * steps)
     rate = make_schedule(**schedule, warmup_steps=warmup_steps, total_steps=epochs * steps)
@@ -251,12 +260,17 @@ def _check_finite(state, row, epoch, steps, workdir):
     if state.bad_step >= 0:
         raise UserError(
             f"the training loss is {float(state.bad_loss)} in epoch {epoch + 1}, step "
-            f"{int(state.bad_step) - epoch * steps + 1} of {steps} (step {int(state.bad_step)} of "
-            f"the run). {advice}"
+            f"{int(state.bad_step) - epoch * steps + 1} of {steps}. {advice}"
         )
     bad = {k: v for k, v in row.items() if not math.isfinite(v)}
     if bad:
         raise UserError(f"not finite after epoch {epoch + 1}: {bad}. {advice}")
+
+
+def _check_counts(**counts):
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"config: {name} must be at least 1, got {count}")
 
 
 def _check_monitors(monitors, metrics):

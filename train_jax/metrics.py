@@ -30,14 +30,14 @@ def add(a: dict, b: dict) -> dict:
 
 def safe_divide(mean: Mean) -> jax.Array:
     """total / count as f32[]; 0 with zero gradient where nothing was counted."""
-    return mean.total / jnp.maximum(mean.count, 1)
+    return mean.total / jnp.where(mean.count > 0, mean.count, 1)
 
 
 def compute(metrics: dict) -> dict[str, float]:
     """Divides every Mean: the one transfer from the device. 'loss' comes first."""
     means = jax.device_get(metrics)
     names = sorted(means, key=lambda name: (name != "loss", name))
-    return {name: float(means[name].total / np.maximum(means[name].count, 1)) for name in names}
+    return {name: float(means[name].total / (means[name].count or 1)) for name in names}
 
 
 def confusion_matrix(labels, predictions, num_classes) -> np.ndarray:
@@ -55,7 +55,7 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     p = correct / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
@@ -95,7 +95,7 @@ def classification_scores(logits, labels, classes) -> dict:
     present = confusion.sum(1) > 0
     recall = hits / np.maximum(confusion.sum(1), 1)
     f1 = 2 * hits / np.maximum(confusion.sum(1) + confusion.sum(0), 1)
-    top2 = np.argsort(-logits, axis=1)[:, :2]
+    top2 = np.argsort(-logits, axis=1, kind="stable")[:, :2]
     correct = int(hits.sum())
     return {
         "n": n,

@@ -1,5 +1,7 @@
 """Optimizers and learning-rate schedules, by optax."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -20,8 +22,10 @@ def make_schedule(*, name, learning_rate, warmup_steps, total_steps, decay, fina
       decay: for 'inverse_time', a step.
       final_fraction: for 'cosine', in [0, 1].
     """
-    if not 0 < learning_rate < float("inf"):
-        raise ValueError(f"learning_rate must be finite and > 0, got {learning_rate}")
+    _check("learning_rate", learning_rate, 0 < learning_rate < math.inf, "finite and > 0")
+    _check("warmup_steps", warmup_steps, warmup_steps >= 0, ">= 0 (see warmup_epochs)")
+    _check("decay", decay, 0 <= decay < math.inf, "finite and >= 0")
+    _check("final_fraction", final_fraction, 0 <= final_fraction <= 1, "in [0, 1]")
     if name == "constant":
         schedule = optax.constant_schedule(learning_rate)
     elif name == "inverse_time":
@@ -51,6 +55,9 @@ def make_optimizer(*, name, schedule, weight_decay, momentum, clip_norm):
       momentum: 'sgd' only.
       clip_norm: largest global norm of the gradient; 0 turns it off.
     """
+    _check("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "finite and >= 0")
+    _check("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
+    _check("clip_norm", clip_norm, 0 <= clip_norm < math.inf, "finite and >= 0")
     if weight_decay and name != "adamw":
         raise ValueError(f"weight_decay is for 'adamw' only, got {weight_decay} with {name!r}")
     if name == "adam":
@@ -65,3 +72,8 @@ def make_optimizer(*, name, schedule, weight_decay, momentum, clip_norm):
     if clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     return optimizer
+
+
+def _check(name, value, fine, expected):
+    if not fine:
+        raise ValueError(f"{name} must be {expected}, got {value}")

@@ -26,6 +26,7 @@ def lock_workdir(workdir: Path):
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        file.close()
         raise UserError(
             f"{workdir} is in use by another running process; wait for it, or choose another "
             "--workdir"
@@ -120,8 +121,9 @@ class Writer:
         self.rows = list(history)
         # What an interrupted run wrote past its last checkpoint is cut off here ...
         self._events = SummaryWriter(str(workdir / "tb"), purge_step=len(history) + 1)
+        self._path.unlink(missing_ok=True)  # ... and here
         if self.rows:
-            self._write_csv()  # ... and here
+            self._write_csv()
 
     def epoch(self, row: dict):
         """Adds the row of one epoch. Call it after the checkpoint of the epoch is saved."""

@@ -167,6 +167,13 @@ def test_calibration_error_equals_a_loop_over_bins(bins):
     assert found > 0.01
 
 
+def test_bins_of_confidence_are_open_below_and_closed_above():
+    """(0.5, 0.75] and (0.75, 1]; within each the gaps have opposite signs."""
+    probabilities = np.array([[0.75, 0.25], [0.6, 0.4], [1.0, 0.0], [0.9, 0.1]])
+    found = metrics.expected_calibration_error(probabilities, np.array([1, 0, 1, 0]), 4)
+    assert found == pytest.approx((abs(0.4 - 0.75) + abs(0.1 - 1)) / 4)
+
+
 def test_calibration_error_keeps_over_and_under_confidence_apart():
     """Gaps of opposite sign cancel within a bin, but not between bins."""
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4]])

@@ -72,9 +72,14 @@ def zeros():
     return metrics.Mean(jnp.float32(0), jnp.float32(0))
 
 
-def make_state(model, *, optimizer, ema_decay=0.0, scale=1.0, seed=0):
-    state = state_lib.create(
-        variables=model.init(jax.random.key(seed), jnp.zeros((1, FEATURES)), train=False),
+@functools.partial(jax.jit, static_argnums=0)
+def init(model, key):
+    return model.init(key, jnp.zeros((1, FEATURES)), train=False)
+
+
+def make_state(model, *, optimizer, ema_decay=0.0, scale=1.0):
+    return state_lib.create(
+        variables=init(model, jax.random.key(0)),
         optimizer=optimizer,
         plateau=plateau.init(mode="min")._replace(scale=jnp.float32(scale)),
         early_stop=early_stop.init(mode="max"),
@@ -82,7 +87,6 @@ def make_state(model, *, optimizer, ema_decay=0.0, scale=1.0, seed=0):
         ema_decay=ema_decay,
         key=jax.random.key(7),
     )
-    return state
 
 
 @functools.cache
@@ -152,13 +156,18 @@ def test_the_metrics_are_the_sums_over_the_unmasked_rows():
     model, optimizer, step = compiled()
     index, mask = rows(1)
     expected, state = {"loss": 0.0, "accuracy": 0.0}, make_state(model, optimizer=optimizer)
-    for i, m in zip(index, mask, strict=True):
+
+    @jax.jit
+    def logits_of(state, x):
         key = jax.random.fold_in(jax.random.key(7), state.step)
-        logits, _ = model.apply(
-            {"params": state.params, "batch_stats": state.batch_stats}, data()["x"][i],
-            train=True, rngs={"dropout": key}, mutable=["batch_stats"],
-        )  # fmt: skip
-        logits, labels = np.asarray(logits, np.float64), np.asarray(data()["y"])[i]
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        return model.apply(
+            variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        )[0]
+
+    for i, m in zip(index, mask, strict=True):
+        logits = np.asarray(logits_of(state, data()["x"][i]), np.float64)
+        labels = np.asarray(data()["y"])[i]
         for row, label in zip(logits[m == 1], labels[m == 1], strict=True):
             expected["loss"] += np.log(np.exp(row).sum()) - row[label]
             expected["accuracy"] += row.argmax() == label

@@ -1,0 +1,313 @@
+"""A tiny run from end to end through fer_jax.modes, and what it leaves in its workdir.
+
+The faces are easy (a bright square whose place is the class), so that the loss falls; the config
+calls the epoch with the highest val_loss the best one, so that the best is not the last.
+"""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from configs import fer_base
+from fer_jax import data, evaluate, modes, task
+from fer_jax.data import CLASSES, Dataset, Faces
+from train_jax.checkpoint import Checkpoints
+from train_jax.errors import UserError
+from train_jax.writer import read_csv
+
+SCORES = {
+    "n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece", "recall",
+    "confusion", "majority",
+}  # fmt: skip
+COLUMNS = "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds,images/s"
+TWINS = 3  # of training images, in PublicTest
+
+
+def easy_faces(counts, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(7), counts)).astype(np.int32)
+    images = rng.integers(0, 60, (len(labels), 48, 48), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        row, column = divmod(label, 3)
+        image[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] += 190
+    return Faces(images, labels)
+
+
+def make_config(**fields):
+    c = fer_base.get_config()
+    c.data.valid_fraction = 0.2
+    c.model.features = (2, 4)
+    c.model.dense = 16
+    c.augment.zoom = 0.0
+    c.train.epochs = 3
+    c.train.batch_size = 16
+    c.train.eval_batch_size = 16
+    c.train.ema_decay = 0.3
+    c.schedule.learning_rate = 1e-2
+    c.checkpoint.monitor = "val_loss"
+    c.checkpoint.mode = "max"
+    c.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return c
+
+
+def make_dataset():
+    train = easy_faces([8, 8, 8, 16, 8, 8, 8], seed=0)
+    kept, valid = data.split_validation(train, fraction=0.2, seed=0)
+    fresh = easy_faces([3] * 7, seed=1)
+    twins = [kept.images[:TWINS], valid.images[:1]]  # one of a validation image: not in train
+    images = np.concatenate([fresh.images, *twins])
+    labels = np.concatenate([fresh.labels, kept.labels[:TWINS], valid.labels[:1]])
+    splits = {"train": train, "PublicTest": Faces(images, labels)}
+    return Dataset("fer2013", splits, "faces.zip", "ab" * 32, notice="")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dtype_promotion():
+    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, dtype_promotion):
+    """A finished run. Tests that write into its workdir copy it first."""
+    workdir = tmp_path_factory.mktemp("evaluate") / "run"
+    dataset = make_dataset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", lambda path: dataset)
+        modes.train(make_config(), workdir)
+        yield SimpleNamespace(
+            workdir=workdir,
+            dataset=dataset,
+            splits=task.load_splits(make_config())[1],
+            history=read_csv(workdir / "metrics.csv"),
+            eval=json.loads((workdir / "eval.json").read_text()),
+        )
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run.workdir, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def network(run):
+    """(model, variables) of the checkpoint that was evaluated."""
+    config = make_config()
+    model = task.build_model(config)
+    made = task.make_task(config, model, run.dataset, run.splits)
+    checkpoints = Checkpoints(run.workdir / "checkpoints", mode="max")
+    variables = evaluate.load_variables(config, checkpoints, checkpoints.best(), made)
+    return model, variables
+
+
+def log_probabilities(model, variables, images):
+    x = images[..., None].astype(np.float32) / np.float32(255)
+    logits = np.asarray(model.apply(variables, x, train=False), np.float64)
+    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+
+# what a run leaves
+
+
+def test_files(run):
+    for name in ("config.json", "metrics.csv", "eval.json"):
+        assert (run.workdir / name).stat().st_size > 0
+    for name in ("history", "confusion"):
+        assert (run.workdir / "figures" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+    assert list((run.workdir / "tb").glob("events.out.tfevents.*"))
+    assert len(list((run.workdir / "checkpoints").glob("*/manifest.json"))) == 2  # best and newest
+
+
+def test_config_json(run):
+    saved = json.loads((run.workdir / "config.json").read_text())
+    assert saved["config"] == json.loads(json.dumps(make_config().to_dict()))
+    assert saved["identity"]["sha256"] == run.dataset.sha256
+    assert saved["identity"]["classes"] == list(CLASSES)
+    assert saved["versions"]["jax"] == jax.__version__
+
+
+def test_metrics_csv(run):
+    lines = (run.workdir / "metrics.csv").read_text().splitlines()
+    assert lines[0] == COLUMNS
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert all(row["seconds"] > 0 and row["images/s"] > 0 for row in run.history)
+    assert all(row["lr"] == pytest.approx(1e-2) for row in run.history)
+
+
+def test_eval_json_has_the_keys_of_the_issue(run):
+    assert set(run.eval) == {"data", "sha256", "epoch", "tta", "splits", "clean"}
+    assert run.eval["data"] == "fer2013" and run.eval["tta"] == "none"
+    assert run.eval["sha256"] == run.dataset.sha256
+    assert list(run.eval["splits"]) == ["train", "valid", "PublicTest"]
+    assert list(run.eval["clean"]) == ["valid", "PublicTest"]
+    for scores in [*run.eval["splits"].values(), *run.eval["clean"].values()]:
+        assert set(scores) == SCORES
+        assert list(scores["recall"]) == list(CLASSES)
+        confusion = np.array(scores["confusion"])
+        assert confusion.shape == (7, 7) and confusion.sum() == scores["n"]
+        assert scores["accuracy"] == pytest.approx(np.trace(confusion) / scores["n"])
+        low, high = scores["ci95"]
+        assert low <= scores["accuracy"] <= high
+
+
+def test_eval_json_by_hand(run, network):
+    """Every split, its ragged last batch included, in the order of its labels."""
+    for name, faces in run.splits.items():
+        scores = run.eval["splits"][name]
+        logp = log_probabilities(*network, faces.images)
+        n = len(faces.labels)
+        assert n % 16 != 0 and scores["n"] == n
+        confusion = np.zeros((7, 7), int)
+        np.add.at(confusion, (faces.labels, logp.argmax(1)), 1)
+        assert scores["confusion"] == confusion.tolist()
+        assert scores["nll"] == pytest.approx(-logp[np.arange(n), faces.labels].mean(), rel=1e-5)
+
+
+def test_majority_is_the_class_that_is_most_frequent_in_train(run):
+    assert np.bincount(run.splits["train"].labels).argmax() == CLASSES.index("happy")
+    for name, faces in run.splits.items():
+        assert run.eval["splits"][name]["majority"] == np.mean(faces.labels == 3)
+
+
+def test_clean_drops_exactly_the_twins(run, network):
+    test, train = run.splits["PublicTest"], run.splits["train"]
+    twin = np.array([any((i == t).all() for t in train.images) for i in test.images])
+    assert twin.sum() == TWINS
+    clean = run.eval["clean"]
+    assert clean["PublicTest"]["n"] == len(test.labels) - TWINS
+    assert clean["valid"] == run.eval["splits"]["valid"]  # no twins there, ever
+    logp = log_probabilities(*network, test.images[~twin])
+    nll = -logp[np.arange(len(logp)), test.labels[~twin]].mean()
+    assert clean["PublicTest"]["nll"] == pytest.approx(nll, rel=1e-5)
+
+
+def test_the_best_epoch_is_evaluated_not_the_last(run):
+    losses = [row["val_loss"] for row in run.history]
+    best = int(np.argmax(losses))  # checkpoint.mode is 'max' here
+    assert best < 2 and losses[best] - losses[-1] > 1e-3  # or this test would show nothing
+    assert run.eval["epoch"] == best + 1
+    # the moving average of the weights was validated, and is what is evaluated
+    assert run.eval["splits"]["valid"]["nll"] == pytest.approx(losses[best], rel=1e-5)
+    accuracy = run.eval["splits"]["valid"]["accuracy"]
+    assert accuracy == pytest.approx(run.history[best]["val_accuracy"], rel=1e-6)
+
+
+# --mode=eval, and the same command again
+
+
+def test_eval_again_gives_the_same_file(run, copy):
+    (copy / "eval.json").unlink()
+    modes.evaluate(make_config(), copy)
+    assert (copy / "eval.json").read_bytes() == (run.workdir / "eval.json").read_bytes()
+
+
+def test_tta_averages_the_log_probabilities_of_both_views(run, copy, network, capsys):
+    modes.evaluate(make_config(eval__tta="flip"), copy)
+    result = json.loads((copy / "eval.json").read_text())
+    assert result["tta"] == "flip"
+    assert "image and mirror" in capsys.readouterr().out
+    faces = run.splits["PublicTest"]
+    views = [log_probabilities(*network, i) for i in (faces.images, faces.images[:, :, ::-1])]
+    assert abs(views[0] - views[1]).max() > 1e-3
+    logp = (views[0] + views[1]) / 2
+    logp -= np.log(np.exp(logp).sum(1, keepdims=True))
+    nll = -logp[np.arange(len(logp)), faces.labels].mean()
+    scores = result["splits"]["PublicTest"]
+    assert scores["nll"] == pytest.approx(nll, rel=1e-5)
+    assert scores["nll"] != pytest.approx(run.eval["splits"]["PublicTest"]["nll"], rel=1e-5)
+    assert scores["accuracy"] == np.mean(logp.argmax(1) == faces.labels)
+
+
+def test_a_finished_run_is_not_trained_again(run, copy, monkeypatch):
+    (copy / "eval.json").unlink()
+    shutil.rmtree(copy / "figures")
+    monkeypatch.setattr("train_jax.loop.train_epoch", None)  # no step may be taken
+    modes.train(make_config(), copy)
+    for name in ("metrics.csv", "eval.json", "config.json"):
+        assert (copy / name).read_bytes() == (run.workdir / name).read_bytes()
+    assert (copy / "figures" / "history.png").exists()
+    assert (copy / "figures" / "confusion.png").exists()
+
+
+@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"optimizer__momentum": 0.5}, "config.optimizer.momentum: 0.9 -> 0.5"),
+        ({"model__features": (2, 5)}, r"config.model.features: \[2, 4\] -> \[2, 5\]"),
+        ({"data__split_seed": 1}, "config.data.split_seed: 0 -> 1"),
+    ],
+)
+def test_a_changed_config_is_refused(copy, mode, fields, message):
+    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match=message):
+        mode(make_config(**fields), copy)
+    assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+def test_other_data_is_refused(run, copy, monkeypatch, mode):
+    """Such as drawn faces, where the path was forgotten."""
+    other = run.dataset._replace(name="drawn_faces", sha256="cd" * 32)
+    monkeypatch.setattr(data, "load", lambda path: other)
+    with pytest.raises(UserError, match="identity.data: 'fer2013' -> 'drawn_faces'"):
+        mode(make_config(), copy)
+
+
+def test_a_run_may_be_scored_on_a_source_that_gained_a_test_split(run, copy, monkeypatch):
+    """PrivateTest, published after the run was trained: the training images are the same."""
+    splits = run.dataset.splits | {"PrivateTest": easy_faces([2] * 7, seed=5)}
+    more = run.dataset._replace(splits=splits, sha256="ef" * 32)
+    monkeypatch.setattr(data, "load", lambda path: more)
+    modes.evaluate(make_config(), copy)
+    result = json.loads((copy / "eval.json").read_text())
+    assert result["splits"]["PrivateTest"]["n"] == 14
+    assert result["splits"]["PublicTest"] == run.eval["splits"]["PublicTest"]
+
+
+def test_eval_without_a_run_is_refused_and_leaves_nothing(run, tmp_path):
+    with pytest.raises(UserError, match="nothing-here holds no run.*--mode=train"):
+        modes.evaluate(make_config(), tmp_path / "nothing-here")
+    assert not (tmp_path / "nothing-here").exists()
+
+
+def test_eval_before_the_first_epoch_is_refused(copy):
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match="no whole checkpoint of a finished epoch"):
+        modes.evaluate(make_config(), copy)
+
+
+@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+def test_an_unknown_tta_is_refused_before_training(run, copy, monkeypatch, mode):
+    monkeypatch.setattr("train_jax.loop.fit", None)
+    with pytest.raises(UserError, match="eval.tta must be 'none' or 'flip', got 'flop'"):
+        mode(make_config(eval__tta="flop"), copy)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"train__batch_size": 0}, "batch_size"),
+        ({"train__eval_batch_size": 0}, "batch_size"),
+        ({"train__steps_per_call": 0}, "steps_per_call"),
+        ({"train__epochs": 0}, "epochs"),
+        ({"train__seed": -1}, "seed"),
+        ({"train__prng": "mersenne"}, "mersenne"),
+        ({"checkpoint__mode": "best"}, "mode"),
+        ({"checkpoint__monitor": "val_los"}, "monitor"),
+        ({"plateau__factor": 1.5}, "factor"),
+        ({"optimizer__name": "lion"}, "lion"),
+        ({"schedule__name": "step"}, "step"),
+        ({"augment__zoom": 2.0}, "zoom"),
+    ],
+)
+def test_a_wrong_value_is_a_user_error_before_the_first_step(
+    run, tmp_path, monkeypatch, fields, name
+):
+    monkeypatch.setattr("train_jax.loop.train_epoch", None)
+    with pytest.raises(UserError, match=name):
+        modes.train(make_config(**fields), tmp_path / "run")

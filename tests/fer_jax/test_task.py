@@ -1,0 +1,368 @@
+"""The loss by hand, its masks, and the way from a config to the arguments of the loop."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import fer_base
+from fer_jax import data, task
+from fer_jax.data import CLASSES, Dataset, Faces
+from fer_jax.models import BestCNN
+from train_jax import loop
+from train_jax.errors import UserError
+
+KEY = jax.random.key(0)
+
+
+def random_faces(counts, seed=0):
+    """Faces with counts[label] distinct random images of each class, shuffled."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    return Faces(rng.integers(0, 256, (len(labels), 48, 48), dtype=np.uint8), labels)
+
+
+TRAIN = random_faces([4, 1, 3, 9, 5, 2, 6])
+DATASET = Dataset("fer2013", {"train": TRAIN}, "faces.zip", "ab" * 32, notice="")
+
+
+def config_of(**fields):
+    """fer_base with a tiny model and no augmentation; {'loss__l2': 0.1} sets config.loss.l2."""
+    c = fer_base.get_config()
+    c.model.features = (2, 3)
+    c.model.dense = 5
+    c.augment.flip = 0.0
+    c.augment.zoom = 0.0
+    c.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return c
+
+
+def make(config, model=None):
+    """(Task, params, batch_stats), with random parameters."""
+    model = model or task.build_model(config)
+    made = task.make_task(config, model, DATASET, {"train": TRAIN, "valid": TRAIN})
+    rng = np.random.default_rng(2)
+    shapes = jax.eval_shape(made.init, KEY)
+    variables = jax.tree.map(
+        lambda a: jnp.asarray(rng.uniform(0.5, 2, a.shape), jnp.float32), shapes
+    )
+    variables["params"] = jax.tree.map(
+        lambda a: jnp.asarray(rng.normal(0, 0.2, a.shape), jnp.float32), shapes["params"]
+    )
+    return made, variables["params"], variables.get("batch_stats", {})
+
+
+def batch_of(n, mask=None, seed=3):
+    rng = np.random.default_rng(seed)
+    return {
+        "image": rng.integers(0, 256, (n, 48, 48), dtype=np.uint8),
+        "label": rng.integers(0, 7, n).astype(np.int32),
+        "mask": np.ones(n, np.float32) if mask is None else np.array(mask, np.float32),
+    }
+
+
+def log_probabilities(model, params, images):
+    x = jnp.asarray(images[..., None] / np.float32(255), jnp.float32)
+    logits = np.asarray(model.apply({"params": params}, x, train=False), np.float64)
+    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+
+# preprocess
+
+
+def test_preprocess_divides_by_255_and_adds_a_channel():
+    images = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    images[0, 0, :2] = 0, 255
+    out = task.preprocess(jnp.asarray(images))
+    assert (out.shape, out.dtype) == ((3, 48, 48, 1), jnp.float32)
+    np.testing.assert_allclose(out[..., 0], images / 255, rtol=1e-6)
+    assert out.min() == 0 and out.max() == 1
+
+
+# the loss
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_loss_by_hand(balanced):
+    layers = ("Conv_1", "Dense_0")
+    config = config_of(
+        loss__label_smoothing=0.2, loss__balanced=balanced, loss__l2=0.03, loss__l2_layers=layers
+    )
+    model = task.build_model(config)
+    made, params, stats = make(config, model)
+    batch = batch_of(10, mask=[1, 1, 0, 1, 1, 1, 0, 1, 1, 1])
+
+    logp = log_probabilities(model, params, batch["image"])
+    targets = 0.8 * np.eye(7)[batch["label"]] + 0.2 / 7
+    entropy = -(targets * logp).sum(1)
+    weights = batch["mask"].astype(float)
+    if balanced:  # 30 images, 7 classes
+        weights *= (30 / (7 * np.array([4, 1, 3, 9, 5, 2, 6])))[batch["label"]]
+    penalty = 0.03 * sum((np.asarray(params[la]["kernel"], float) ** 2).sum() for la in layers)
+    expected = (weights * entropy).sum() / weights.sum() + penalty
+    hits = (logp.argmax(1) == batch["label"]) * batch["mask"]
+
+    value, (sums, new_stats) = made.loss(params, stats, batch, KEY)
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert sums["loss"].total == pytest.approx(8 * expected, rel=1e-5)
+    assert sums["loss"].count == 8
+    assert sums["accuracy"] == (hits.sum(), 8)
+    assert new_stats == {}
+
+
+def test_masked_rows_change_neither_loss_nor_gradient():
+    config = config_of(loss__balanced=True, loss__label_smoothing=0.1)
+    made, params, stats = make(config)
+    loss = jax.jit(jax.value_and_grad(made.loss, has_aux=True))
+    mask = [1, 0, 1, 1, 0, 1]
+    one, other = batch_of(6, mask), batch_of(6, mask)
+    for name in ("image", "label"):
+        other[name][[1, 4]] = batch_of(6, seed=9)[name][[1, 4]]
+    assert (one["image"] != other["image"]).any()
+    (value, (sums, _)), gradient = loss(params, stats, one, KEY)
+    (value2, (sums2, _)), gradient2 = loss(params, stats, other, KEY)
+    assert value == value2 and sums == sums2
+    jax.tree.map(np.testing.assert_array_equal, gradient, gradient2)
+
+    short = {name: array[np.array(mask, bool)] for name, array in one.items()}
+    (value3, (sums3, _)), gradient3 = made_value_and_grad(made, params, stats, short)
+    assert value == pytest.approx(float(value3), rel=1e-6)
+    assert sums["loss"].count == sums3["loss"].count == 4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gradient, gradient3)
+
+
+def made_value_and_grad(made, params, stats, batch):
+    return jax.jit(jax.value_and_grad(made.loss, has_aux=True))(params, stats, batch, KEY)
+
+
+def test_a_wholly_masked_batch_has_the_penalty_as_loss():
+    config = config_of(loss__balanced=True, loss__l2=0.5, loss__l2_layers=("Conv_0",))
+    made, params, stats = make(config)
+    (value, (sums, _)), gradient = made_value_and_grad(made, params, stats, batch_of(4, [0] * 4))
+    kernel = np.asarray(params["Conv_0"]["kernel"])
+    assert value == pytest.approx(0.5 * float((kernel.astype(float) ** 2).sum()), rel=1e-6)
+    assert sums["loss"] == (0, 0) and sums["accuracy"] == (0, 0)
+    np.testing.assert_allclose(gradient["Conv_0"].pop("kernel"), kernel, rtol=1e-6)  # 2 * 0.5 * w
+    assert all((g == 0).all() for g in jax.tree.leaves(gradient))
+
+
+def test_a_wholly_masked_batch_is_finite_with_batch_norm_and_mixup():
+    config = config_of(augment__mixup=0.4, augment__flip=0.5, augment__rotation=5.0)
+    model = BestCNN(num_classes=7, features=((2,), (2, 2)), dropout=0.3)
+    made, params, stats = make(config, model)
+    (value, (_, new)), gradient = made_value_and_grad(made, params, stats, batch_of(4, [0] * 4))
+    assert value == 0
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves((gradient, new)))
+
+
+def test_a_light_class_alone_in_a_batch_is_divided_by_its_weight():
+    """A weighted mean over images of one class is their mean, however small the weight is."""
+    batch = batch_of(1)
+    batch["label"][:] = 3  # happy: 9 of 30, weight 30 / 63 = 0.48
+    plain, params, stats = make(config_of())
+    balanced, _, _ = make(config_of(loss__balanced=True))
+    expected = plain.loss(params, stats, batch, KEY)[0]
+    actual = balanced.loss(params, stats, batch, KEY)[0]
+    assert actual == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_training_images_are_augmented_and_validation_images_are_not():
+    mirrored, params, stats = make(config_of(augment__flip=1.0))
+    plain, _, _ = make(config_of())
+    batch = batch_of(5)
+    mirror = batch | {"image": np.ascontiguousarray(batch["image"][:, :, ::-1])}
+    loss = mirrored.loss(params, stats, batch, KEY)[0]
+    assert loss == pytest.approx(float(plain.loss(params, stats, mirror, KEY)[0]), rel=1e-6)
+    assert loss != pytest.approx(float(plain.loss(params, stats, batch, KEY)[0]), rel=1e-6)
+    variables = {"params": params, "batch_stats": stats}
+    assert mirrored.evaluate(variables, batch) == plain.evaluate(variables, batch)
+
+
+def test_every_augmentation_setting_arrives(monkeypatch):
+    given = {
+        "flip": 0.25, "rotation": 7.0, "zoom": 0.125, "shift": 0.0625, "cutout": 9,
+        "cutout_probability": 0.75,
+    }  # fmt: skip
+    config = config_of(**{f"augment__{k}": v for k, v in given.items()}, augment__mixup=0.3)
+    made, params, stats = make(config)
+    seen = {}
+
+    def augment(key, images, **settings):
+        seen["augment"] = (key, settings)
+        return images
+
+    def mixup(key, images, targets, *, alpha):
+        seen["mixup"] = (key, alpha)
+        return images[::-1], targets[::-1]
+
+    monkeypatch.setattr(task, "augment", augment)
+    monkeypatch.setattr(task, "mixup", mixup)
+    batch = batch_of(4)
+    value = made.loss(params, stats, batch, KEY)[0]
+    assert seen["augment"][1] == given
+    assert seen["mixup"][1] == 0.3
+    keys = [jax.random.key_data(seen[part][0]) for part in ("augment", "mixup")]
+    assert (keys[0] != keys[1]).any()
+    # the mixed targets belong to the mixed images
+    plain = make(config_of())[0].loss(params, stats, batch, KEY)[0]
+    assert value == pytest.approx(float(plain), rel=1e-6)
+
+
+def test_training_moves_batch_statistics_and_drops():
+    model = BestCNN(num_classes=7, features=((2,), (2,)), dropout=0.5)
+    made, params, stats = make(config_of(), model)
+    batch = batch_of(4)
+    loss = jax.jit(made.loss)
+    value, (_, new) = loss(params, stats, batch, KEY)
+    assert jax.tree.structure(new) == jax.tree.structure(stats)
+    changed = jax.tree.map(lambda a, b: (a != b).any(), new, stats)
+    assert all(jax.tree.leaves(changed))
+    assert loss(params, stats, batch, KEY)[0] == value
+    assert loss(params, stats, batch, jax.random.key(1))[0] != value
+
+
+# evaluation
+
+
+def test_evaluate_by_hand():
+    config = config_of(
+        loss__label_smoothing=0.2, loss__balanced=True, loss__l2=0.03, loss__l2_layers=("Conv_1",)
+    )
+    model = task.build_model(config)
+    made, params, stats = make(config, model)
+    batch = batch_of(6, mask=[1, 1, 0, 1, 1, 0])
+    logp = log_probabilities(model, params, batch["image"])
+    entropy = -logp[np.arange(6), batch["label"]]  # neither smoothed nor weighted
+    penalty = 0.03 * float((np.asarray(params["Conv_1"]["kernel"], float) ** 2).sum())
+    sums = made.evaluate({"params": params, "batch_stats": stats}, batch)
+    total = (batch["mask"] * (entropy + penalty)).sum()
+    assert sums["loss"].total == pytest.approx(total, rel=1e-5)
+    assert sums["loss"].count == 4
+    hits = ((logp.argmax(1) == batch["label"]) * batch["mask"]).sum()
+    assert sums["accuracy"] == (hits, 4)
+
+
+def test_evaluate_uses_the_running_statistics():
+    model = BestCNN(num_classes=7, features=((2,), (2,)), dropout=0.5)
+    made, params, stats = make(config_of(), model)
+    batch = batch_of(4)
+    evaluate = jax.jit(made.evaluate)
+    one = evaluate({"params": params, "batch_stats": stats}, batch)["loss"].total
+    alone = {name: array[:1] for name, array in batch.items()}
+    rest = {name: array[1:] for name, array in batch.items()}
+    parts = [
+        evaluate({"params": params, "batch_stats": stats}, b)["loss"].total for b in (alone, rest)
+    ]
+    assert one == pytest.approx(float(sum(parts)), rel=1e-5)  # no image depends on another
+    moved = jax.tree.map(lambda a: a + 1, stats)
+    assert evaluate({"params": params, "batch_stats": moved}, batch)["loss"].total != one
+
+
+def test_class_weights_are_those_of_scikit_learn():
+    weights = task.balanced_class_weights(np.array([0, 0, 0, 1, 2, 3, 4, 5, 5, 6]))
+    np.testing.assert_allclose(weights, 10 / (7 * np.array([3, 1, 1, 1, 1, 2, 1])))
+    assert np.isfinite(task.balanced_class_weights(np.array([3, 3]))).all()  # absent classes
+
+
+def test_the_task_names_its_data():
+    made = make(config_of())[0]
+    assert made.identity == {"data": "fer2013", "sha256": "ab" * 32, "classes": list(CLASSES)}
+    assert made.unit == "images"
+    np.testing.assert_array_equal(made.train["image"], TRAIN.images)
+    np.testing.assert_array_equal(made.train["label"], TRAIN.labels)
+
+
+# from the config
+
+
+def test_fit_settings_are_the_arguments_of_fit():
+    settings = task.fit_settings(config_of(train__epochs=11, train__seed=5), DATASET)
+    assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
+    assert settings["epochs"] == 11
+    assert settings["seed"] == 5
+    assert settings["plateau"]["factor"] == 0.2
+    assert settings["checkpoint"] == {"monitor": "val_loss", "mode": "min"}
+
+
+def test_drawn_faces_have_their_own_number_of_epochs():
+    config = config_of(train__epochs=11, train__epochs_on_drawn_faces=3)
+    drawn = DATASET._replace(name="drawn_faces")
+    assert task.fit_settings(config, drawn)["epochs"] == 3
+    assert task.fit_settings(config, DATASET)["epochs"] == 11
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model__name": "vgg"},
+        {"model__name": "lobo"},  # which has no `features`
+        {"model__features": (0,)},
+        {"model__dense": 0},
+        {"model__features": (2,) * 6},  # 48 pixels halve 5 times
+        {"loss__l2_layers": ("Conv_9",)},
+    ],
+)
+def test_a_config_without_a_network_is_refused(fields):
+    config = config_of(**fields)
+    with pytest.raises(UserError, match="config: "):
+        made, params, stats = make(config)
+        made.loss(params, stats, batch_of(2), KEY)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """A source of 10 images a class, and 2 a class in PublicTest."""
+    splits = {"train": random_faces([10] * 7), "PublicTest": random_faces([2] * 7, seed=1)}
+    dataset = DATASET._replace(splits=splits)
+    paths = []
+    monkeypatch.setattr(data, "load", lambda path: paths.append(path) or dataset)
+    return dataset, paths
+
+
+def test_load_splits(loaded):
+    dataset, paths = loaded
+    config = config_of(data__path="a.zip", data__valid_fraction=0.2, data__train_fraction=0.5)
+    returned, splits = task.load_splits(config)
+    assert returned is dataset and paths == ["a.zip"]
+    assert list(splits) == ["train", "valid", "PublicTest"]
+    counts = {name: np.bincount(faces.labels).tolist() for name, faces in splits.items()}
+    # validation is taken first, so that it is the same whatever the part of train
+    assert counts == {"train": [4] * 7, "valid": [2] * 7, "PublicTest": [2] * 7}
+    np.testing.assert_array_equal(splits["PublicTest"].images, dataset.splits["PublicTest"].images)
+    full = task.load_splits(config_of(data__valid_fraction=0.2))[1]
+    np.testing.assert_array_equal(full["valid"].images, splits["valid"].images)
+    known = {image.tobytes() for image in dataset.splits["train"].images}
+    parts = [{i.tobytes() for i in full[name].images} for name in ("train", "valid")]
+    assert parts[0] | parts[1] == known and not parts[0] & parts[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "value"),
+    [
+        ({"data__valid_fraction": 0.0}, "0.0"),
+        ({"data__valid_fraction": 1.0}, "1.0"),
+        ({"data__valid_fraction": 1e-4}, "0.0001"),  # of 70 images
+        ({"data__train_fraction": 0.0}, "0.0"),
+        ({"data__train_fraction": 1.5}, "1.5"),
+        ({"data__train_fraction": -0.5}, "-0.5"),
+        ({"data__split_seed": -1}, "seed|negative"),
+    ],
+)
+def test_load_splits_refuses_a_wrong_setting(loaded, fields, value):
+    with pytest.raises(UserError, match=value):
+        task.load_splits(config_of(**fields))
+
+
+def test_load_splits_needs_training_images(monkeypatch):
+    dataset = DATASET._replace(splits={"PublicTest": random_faces([2] * 7)})
+    monkeypatch.setattr(data, "load", lambda path: dataset)
+    with pytest.raises(UserError, match="faces.zip has no training images.*PublicTest"):
+        task.load_splits(config_of())
+
+
+def test_load_splits_prints_the_notice_of_drawn_faces(loaded, monkeypatch, capsys):
+    monkeypatch.setattr(data, "load", lambda path: loaded[0]._replace(notice="DRAWN FACES: x"))
+    task.load_splits(config_of())
+    assert capsys.readouterr().out == "DRAWN FACES: x\n"

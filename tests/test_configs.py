@@ -1,0 +1,181 @@
+"""Every config in configs/: locked, derived from its base, documented, and able to train."""
+
+import ast
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from fer_jax import data, modes
+from fer_jax.data import Dataset, Faces
+from train_jax.writer import read_csv
+
+FOLDER = Path(__file__).parents[1] / "configs"
+NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")
+DERIVED = [name for name in NAMES if not name.endswith("_base")]
+
+
+def get_config(name):
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+def base_of(name):
+    return name.split("_")[0] + "_base"
+
+
+def leaves(config, prefix=""):
+    """{'train.seed': 0, ...} of everything but the model, whose fields are those of its class."""
+    found = {}
+    for key, value in config.to_dict().items():
+        if not prefix and key == "model":
+            continue
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            found |= leaves(config[key], f"{name}.")
+        else:
+            found[name] = value
+    return found
+
+
+def test_the_ladder_is_there():
+    ladder = {"fer_simple", "fer_batchnorm", "fer_dropout", "fer_lobo", "fer_best"}
+    assert set(NAMES) >= ladder | {"fer_base"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_locked_and_a_misspelt_field_raises(name):
+    config = get_config(name)
+    assert config.is_locked
+    for section, field in (("train", "sed"), ("data", "pth"), ("model", "nmae")):
+        with pytest.raises((AttributeError, KeyError), match="Did you mean"):
+            config[section][field] = 1
+        with pytest.raises(AttributeError):
+            getattr(config[section], field)
+    with pytest.raises((AttributeError, KeyError)):
+        config.trian = 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_call_makes_a_new_config(name):
+    changed = get_config(name)
+    changed.train.seed += 1
+    assert get_config(name).train.seed == changed.train.seed - 1
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_derived_from_the_base(name):
+    base, derived = leaves(get_config(base_of(name))), leaves(get_config(name))
+    assert set(derived) == set(base)
+    for field, value in derived.items():  # or an override of the right type would be refused
+        if base[field] is not None:
+            assert type(value) is type(base[field]), field
+
+
+def imports(name):
+    for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_only_ml_collections_and_other_configs(name):
+    allowed = {"ml_collections"} | {f"configs.{other}" for other in NAMES}
+    assert set(imports(name)) <= allowed
+    if name in DERIVED:
+        assert any(i.startswith("configs.") for i in imports(name))
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_docstring_holds_its_command_and_its_result(name):
+    title, command, *rest = [
+        p for p in importlib.import_module(f"configs.{name}").__doc__.split("\n\n")
+    ]
+    assert title.strip()
+    assert command.strip().startswith(f"python launch.py --config=configs/{name}.py")
+    assert any(part.strip() for part in rest), "the result, or 'Not yet run.'"
+
+
+# the numbers of the study, ../shared/original_study.md, row by row
+
+
+@pytest.mark.parametrize("name", ["fer_simple", "fer_batchnorm", "fer_dropout", "fer_lobo"])
+def test_the_settings_of_the_study(name):
+    c = get_config(name)
+    assert (c.optimizer.name, c.train.batch_size, c.train.epochs) == ("adam", 32, 60)
+    assert 1e-4 <= c.schedule.learning_rate <= 1e-3
+    assert (c.early_stop.enabled, c.early_stop.monitor, c.early_stop.patience) == (
+        True, "val_loss", 3,
+    )  # fmt: skip
+    p = c.plateau
+    assert (p.enabled, p.monitor, p.factor, p.patience, p.min_delta) == (
+        True, "val_loss", 0.2, 2, 1e-4,
+    )  # fmt: skip
+    assert (c.augment.zoom, c.augment.flip, c.checkpoint.monitor) == (0.3, 0.5, "val_loss")
+
+
+def test_lobo_is_the_one_of_the_study():
+    c = get_config("fer_lobo")
+    assert (c.schedule.name, c.schedule.learning_rate, c.schedule.decay) == (
+        "inverse_time", 1e-4, 1e-6,
+    )  # fmt: skip
+    assert (c.loss.l2, tuple(c.loss.l2_layers)) == (0.01, ("Conv_2", "Conv_3"))
+
+
+def test_the_ladder_climbs():
+    simple, norm, dropout = (
+        get_config(f"fer_{n}").model for n in ("simple", "batchnorm", "dropout")
+    )
+    assert (simple.batch_norm, simple.dropout) == (False, 0.0)
+    assert (norm.batch_norm, norm.dropout) == (True, 0.0)
+    assert dropout.batch_norm and dropout.dropout > 0.5
+
+
+# two steps of each
+
+
+def tiny_faces(path):
+    """12 training images, of which 3 go to validation and 9 are two batches of 5."""
+    rng = np.random.default_rng(0)
+
+    def draw(counts):
+        labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+        return Faces(rng.integers(0, 256, (len(labels), 48, 48), dtype=np.uint8), labels)
+
+    splits = {"train": draw([4, 4, 4]), "PublicTest": draw([1, 1, 1, 1, 1])}
+    return Dataset("fer2013", splits, "faces.zip", "ab" * 32, notice="")
+
+
+@pytest.mark.parametrize("name", DERIVED)  # the base runs as fer_simple
+def test_two_steps_of_training_and_the_scores(name, tmp_path, monkeypatch):
+    config = get_config(name)
+    assert config.task == "fer", "a new task: give it tiny data here"
+    monkeypatch.setattr(data, "load", tiny_faces)
+    config.data.valid_fraction = 0.25
+    config.train.batch_size = 5
+    config.train.eval_batch_size = 4
+    config.train.epochs = 1
+    try:
+        with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
+            modes.train(config, tmp_path / "run")
+        (row,) = read_csv(tmp_path / "run" / "metrics.csv")
+        result = json.loads((tmp_path / "run" / "eval.json").read_text())
+        (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("*/manifest.json")
+        assert checkpoint.parent.name == "3"  # 2 steps + 1 epoch
+        assert all(np.isfinite(value) for value in row.values())
+        assert {k: s["n"] for k, s in result["splits"].items()} == {
+            "train": 9, "valid": 3, "PublicTest": 5,
+        }  # fmt: skip
+        assert result["splits"]["valid"]["accuracy"] == pytest.approx(row["val_accuracy"])
+        nll = result["splits"]["valid"]["nll"]
+        if config.loss.l2:
+            assert nll < row["val_loss"]  # which holds the penalty, as Keras reports it
+        else:
+            assert nll == pytest.approx(row["val_loss"], rel=1e-4)
+    finally:
+        shutil.rmtree(tmp_path)  # 400 MB for fer_lobo, which pytest would keep

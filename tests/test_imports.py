@@ -1,0 +1,59 @@
+"""Imports point one way: launch -> {fer_jax, seq_jax} -> train_jax. Read from the syntax tree."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = {"launch", "configs", "data", "fer_jax", "seq_jax", "train_jax", "benchmarks", "tests"}
+MAY_IMPORT = {
+    "launch.py": {"fer_jax", "seq_jax", "train_jax"},
+    "fer_jax": {"fer_jax", "data", "train_jax"},
+    "seq_jax": {"seq_jax", "data", "train_jax"},
+    "train_jax": {"train_jax"},
+    "data": {"data", "train_jax.errors"},
+    "configs": {"configs"},
+}
+FILES = [
+    path
+    for room in MAY_IMPORT
+    for path in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
+]
+FLAGS = {"absl.flags", "absl.app", "ml_collections.config_flags"}
+BANNED = {"tensorflow", "pickle", "cloudpickle", "dill", "torch", "keras", "tests", "benchmarks"}
+
+
+def imports(path):
+    """Every module or name imported anywhere in the file, in full: 'a.b' for `from a import b`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; the rules here read full names"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name, places):
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports(path):
+    room = path.relative_to(ROOT).parts[0]
+    for name in imports(path):
+        if within(name, OURS):
+            assert within(name, MAY_IMPORT[room]), f"{room} must not import {name}"
+        elif room == "configs":
+            assert within(name, {"ml_collections"}), f"a config must not import {name}"
+        assert not within(name, BANNED), f"{name} is banned"
+        if within(name, FLAGS):
+            assert room == "launch.py", f"only launch.py may touch {name}"
+
+
+def test_the_rules_see_the_project():
+    """The rules above hold for files that are found and for imports that are read."""
+    rooms = {path.relative_to(ROOT).parts[0] for path in FILES}
+    assert rooms >= {"launch.py", "fer_jax", "train_jax", "data", "configs"}
+    assert "train_jax.errors.UserError" in set(imports(ROOT / "launch.py"))  # inside a function
+    assert "absl.flags" in set(imports(ROOT / "launch.py"))

@@ -1,0 +1,181 @@
+"""launch.py as a user runs it, in a process of its own and in a copy of the project.
+
+The copy holds no data and no cache, whatever lies in data/raw here. Where jax is not needed, it is
+blocked: a mistake in a flag must be reported before jax is imported, let alone data read.
+"""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SIMPLE = "--config=configs/fer_simple.py"
+HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets", "matplotlib", "PIL")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The product code alone, and in `blocked/` modules that refuse to be imported."""
+    folder = tmp_path_factory.mktemp("launch") / "project"
+    folder.mkdir()
+    shutil.copy(ROOT / "launch.py", folder)
+    for room in ("configs", "data", "fer_jax", "seq_jax", "train_jax"):
+        if (ROOT / room).exists():
+            ignore = shutil.ignore_patterns("raw", "cache", "__pycache__")
+            shutil.copytree(ROOT / room, folder / room, ignore=ignore)
+    (folder / "blocked").mkdir()
+    for name in HEAVY:
+        text = f"raise SystemExit('{name} was imported')\n"
+        (folder / "blocked" / f"{name}.py").write_text(text)
+    return folder
+
+
+def command(arguments):
+    return [sys.executable, "launch.py", *map(str, arguments)]
+
+
+def environment(project, *, blocked):
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return env | {"JAX_PLATFORMS": "cpu"} | ({"PYTHONPATH": project / "blocked"} if blocked else {})
+
+
+def launch(project, *arguments, blocked=True):
+    return subprocess.run(
+        command(arguments), cwd=project, env=environment(project, blocked=blocked),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def check_error(result, *words):
+    """Exit code 2, and one line on stderr that starts with 'error:' and holds the words."""
+    assert result.returncode == 2, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+    assert result.stdout == ""
+
+
+# flags
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([SIMPLE, "--config.train.sed=1"], ["train.sed", '"seed"']),
+        ([SIMPLE, "--config.trian.seed=1"], ["trian.seed", '"train"']),
+        ([SIMPLE, "--config.train.epochs=many"], ["train.epochs", "many"]),
+        ([SIMPLE, "--config.train.epochs=1.5"], ["train.epochs", "1.5"]),
+        ([SIMPLE, "--config.train=3"], ["config.train", "3"]),
+        ([SIMPLE, "--mode=evla"], ["evla", "train, eval", "'eval'"]),
+        ([SIMPLE, "--wrokdir=x"], ["wrokdir", "workdir"]),
+        ([SIMPLE, "stray"], ["stray"]),
+        (["--config=configs/fer_bset.py"], ["configs/fer_bset.py"]),
+        (["--mode=train"], ["--config=", "fer_best.py", "fer_simple.py"]),
+        ([SIMPLE, "--config.task=fre"], ["task", "fre", "fer"]),
+    ],
+    ids=lambda value: value[-1] if value[-1].startswith("-") else "",
+)
+def test_a_mistake_is_one_line_before_jax_is_imported(project, arguments, words):
+    check_error(launch(project, *arguments), *words)
+    assert not (project / "runs").exists()
+
+
+def test_only_the_wrong_one_of_several_fields_is_named(project):
+    result = launch(project, SIMPLE, "--config.train.seed=1", "--config.train.sed=1")
+    check_error(result, "train.sed=1")
+    assert "train.seed=1" not in result.stderr
+
+
+def test_fields_may_come_before_the_config(project):
+    """The one mistake left is the mode."""
+    check_error(launch(project, "--config.train.seed=1", "--mode=evla", SIMPLE), "evla")
+    check_error(launch(project, "--config.train.sed=1", SIMPLE), '"seed"')
+
+
+def test_help_is_readable_and_does_not_import_jax(project):
+    result = launch(project, "--help")
+    assert result.returncode in (0, 1)  # absl exits with 1
+    assert result.stderr == ""
+    assert "python launch.py --config=configs/fer_best.py" in result.stdout
+    for flag in ("--config", "--workdir", "--mode"):
+        assert re.search(rf"^ *{flag}: .*[a-z]", result.stdout, re.MULTILINE)
+    assert len(result.stdout.splitlines()) < 60
+
+
+def test_the_blocking_works(project):
+    result = launch(project, SIMPLE, "--workdir=unused")
+    assert "was imported" in result.stderr
+
+
+# data and runs
+
+
+def test_a_wrong_path_is_an_error_and_nothing_takes_its_place(project, tmp_path):
+    result = launch(
+        project, SIMPLE, f"--config.data.path={tmp_path}/no.zip", f"--workdir={tmp_path}/run",
+        blocked=False,
+    )  # fmt: skip
+    check_error(result, f"{tmp_path}/no.zip")  # stdout is empty: no notice of drawn faces
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def tiny_csv(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["emotion,pixels,Usage"]
+    for i in range(70):
+        pixels = " ".join(map(str, rng.integers(0, 256, 48 * 48)))
+        rows.append(f"{i % 7},{pixels},{'Training' if i < 56 else 'PublicTest'}")
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+EPOCHS = 20
+
+
+def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_csv, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = [
+        SIMPLE, f"--workdir={workdir}", f"--config.data.path={tiny_csv}",
+        "--config.model.features=(2,3)", "--config.model.dense=4", "--config.train.batch_size=16",
+        f"--config.train.epochs={EPOCHS}", "--config.early_stop.enabled=false",
+        "--config.data.valid_fraction=0.2", "--config.augment.zoom=0.0",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command(arguments), cwd=project, env=environment(project, blocked=False),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while process.poll() is None and not (workdir / "metrics.csv").exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM == 143, errors
+    *notices, line = errors.splitlines()
+    assert all(notice.startswith("FER-2013: preparing") for notice in notices), errors
+    assert re.match(r"interrupted in epoch \d+, after step \d+; all is saved", line)
+    assert str(workdir) in line and "run the same command again" in line
+    before = list(csv.reader((workdir / "metrics.csv").open()))
+    assert 1 < len(before) < 1 + EPOCHS
+
+    result = launch(project, *arguments, blocked=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert f"continuing after epoch {len(before) - 1}," in result.stdout
+    after = list(csv.reader((workdir / "metrics.csv").open()))
+    assert after[: len(before)] == before
+    assert [row[0] for row in after[1:]] == [str(e) for e in range(1, EPOCHS + 1)]
+    assert (workdir / "eval.json").exists()
