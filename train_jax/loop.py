@@ -89,6 +89,7 @@ def fit(
     steps = math.ceil(size / batch_size)
     data, valid = jax.device_put((task.train, task.valid))
     try:
+        checkpoints = Checkpoints(workdir / "checkpoints", mode=checkpoint["mode"])
         program, state = _build(
             task, data, seed=seed, prng=prng, steps=steps, epochs=epochs, batch_size=batch_size,
             ema_decay=ema_decay, optimizer=optimizer, schedule=schedule, plateau=plateau,
@@ -99,7 +100,6 @@ def fit(
     monitors = [plateau["monitor"], early_stop["monitor"], checkpoint["monitor"]]
     _check_monitors(monitors, state.metrics)
 
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=checkpoint["mode"])
     state, history, elapsed = _resume(checkpoints, state)
     writer = Writer(workdir, history=history, epochs=epochs, unit=task.unit)
     clock = Clock(elapsed)

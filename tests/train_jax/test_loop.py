@@ -529,7 +529,7 @@ def test_a_signal_does_not_save_a_state_that_is_nan(plain_task, tmp_path, monkey
     monkeypatch.setattr(loop.Writer, "progress", SignalAt(1, signal.SIGINT))
     with pytest.raises(UserError, match="loss is nan in epoch 1, step 1 of 6"):
         fit_plain(plain_task._replace(train=train), tmp_path)
-    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_nan_in_validation_only_names_the_epoch(plain_task, tmp_path):
