@@ -30,23 +30,22 @@ MODE = flags.DEFINE_string("mode", "train", f"What to do: {' or '.join(MODES)}."
 def parse_flags(argv) -> list[str]:
     """What absl makes of argv, with one line and exit code 2 for every mistake in it."""
     try:
-        # --config first: its fields are flags only once it is read
-        rest = FLAGS(argv[:1] + sorted(argv[1:], key=lambda a: not a.startswith("--config=")))
+        # --config first: its fields are flags only once it is read (ml_collections asks sys.argv)
+        sys.argv[1:] = sorted(argv[1:], key=lambda a: not a.startswith("--config="))
+        rest = FLAGS(sys.argv)
         if FLAGS.help or FLAGS.helpshort or FLAGS.helpfull:
             return rest
         if len(rest) > 1:
             raise flags.Error(f"unexpected argument {rest[1]!r}: flags are --name=value")
-        if MODE.value not in MODES:
-            close = difflib.get_close_matches(MODE.value, MODES, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise flags.Error(f"--mode={MODE.value}: must be one of {', '.join(MODES)}.{hint}")
+        _check_choice("--mode", MODE.value, MODES)
         if FLAGS["config"].value is None:
             choices = ", ".join(sorted(p.name for p in Path("configs").glob("*.py")))
             raise flags.Error(f"--config=configs/NAME.py is missing. In configs/: {choices}")
-        CONFIG.value.task  # noqa: B018, raises OSError if the file could not be loaded
+        _check_choice("--config.task", CONFIG.value.task, TASKS)
     except (AttributeError, KeyError) as error:  # of ml_collections, which knows the nearest key
         hint = re.search("Did you mean .*[?]", str(error))
-        given = " ".join(a for a in argv if a.startswith("--config."))
+        wrong = re.search(r"\w+", str(error))[0]
+        given = " ".join(a for a in argv if a.startswith("--config.") and wrong in a)
         sys.exit(_fail(f"error: no such config field: {given}. {hint[0] if hint else ''}"))
     except OSError as error:
         reason = str(error).splitlines()[-1].strip()
@@ -74,6 +73,13 @@ def main(argv):
         return _fail(str(interrupted), interrupted.exit_code)
     except KeyboardInterrupt:  # outside of training: nothing was in progress that could be lost
         return _fail("interrupted; run the same command again", 130)
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        close = difflib.get_close_matches(value, choices, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise flags.Error(f"{name}={value}: must be one of {', '.join(choices)}.{hint}")
 
 
 def _fail(message, code=2) -> int:

@@ -168,14 +168,14 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
     assert all(notice.startswith("FER-2013: preparing") for notice in notices), errors
     assert re.match(r"interrupted in epoch \d+, after step \d+; all is saved", line)
     assert str(workdir) in line and "run the same command again" in line
-    before = list(csv.reader((workdir / "metrics.csv").open()))
+    before = list(csv.reader((workdir / "metrics.csv").read_text().splitlines()))
     assert 1 < len(before) < 1 + EPOCHS
 
     result = launch(project, *arguments, blocked=False)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert f"continuing after epoch {len(before) - 1}," in result.stdout
-    after = list(csv.reader((workdir / "metrics.csv").open()))
+    after = list(csv.reader((workdir / "metrics.csv").read_text().splitlines()))
     assert after[: len(before)] == before
     assert [row[0] for row in after[1:]] == [str(e) for e in range(1, EPOCHS + 1)]
     assert (workdir / "eval.json").exists()
