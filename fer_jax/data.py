@@ -63,12 +63,18 @@ def _drawn_faces() -> Dataset:
     from data.drawn_faces import load as load_drawn_faces
 
     splits = load_drawn_faces()
-    sha256 = fer2013.content_sha256(splits)
-    return Dataset("drawn_faces", _as_faces(splits), "embedded", sha256, DRAWN_NOTICE)
+    return Dataset(
+        "drawn_faces", _as_faces(splits), "embedded", fer2013.content_sha256(splits), DRAWN_NOTICE
+    )
 
 
 def _as_faces(splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Faces]:
     return {name: Faces(images, labels) for name, (images, labels) in splits.items()}
+
+
+def sha256(splits: dict[str, Faces]) -> str:
+    """Of the names, labels and images of the splits, in hexadecimal."""
+    return fer2013.content_sha256(splits)
 
 
 def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces, Faces]:

@@ -125,7 +125,8 @@ def test_files(run):
 def test_config_json(run):
     saved = json.loads((run.workdir / "config.json").read_text())
     assert saved["config"] == json.loads(json.dumps(make_config().to_dict()))
-    assert saved["identity"]["sha256"] == run.dataset.sha256
+    trained = {name: run.splits[name] for name in ("train", "valid")}
+    assert saved["identity"]["train_valid_sha256"] == data.sha256(trained)
     assert saved["identity"]["classes"] == list(CLASSES)
     assert saved["versions"]["jax"] == jax.__version__
 
@@ -255,6 +256,17 @@ def test_other_data_is_refused(run, copy, monkeypatch, mode):
     other = run.dataset._replace(name="drawn_faces", sha256="cd" * 32)
     monkeypatch.setattr(data, "load", lambda path: other)
     with pytest.raises(UserError, match="identity.data: 'fer2013' -> 'drawn_faces'"):
+        mode(make_config(), copy)
+
+
+@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+def test_a_changed_training_image_is_refused(run, copy, monkeypatch, mode):
+    images = run.dataset.splits["train"].images.copy()
+    images[0, 0, 0] ^= 1
+    train = run.dataset.splits["train"]._replace(images=images)
+    other = run.dataset._replace(splits=run.dataset.splits | {"train": train})
+    monkeypatch.setattr(data, "load", lambda path: other)
+    with pytest.raises(UserError, match="identity.train_valid_sha256: "):
         mode(make_config(), copy)
 
 

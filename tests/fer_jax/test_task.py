@@ -32,7 +32,7 @@ def config_of(**fields):
     """fer_base with a tiny model and no augmentation; {'loss__l2': 0.1} sets config.loss.l2."""
     c = fer_base.get_config()
     c.model.features = (2, 3)
-    c.model.dense = 5
+    c.model.dense = 16
     c.augment.flip = 0.0
     c.augment.zoom = 0.0
     c.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
@@ -55,9 +55,11 @@ def make(config, model=None):
 
 
 def batch_of(n, mask=None, seed=3):
+    """Images of large squares: to a small network all fine noise looks the same."""
     rng = np.random.default_rng(seed)
+    squares = rng.integers(0, 256, (n, 4, 4), dtype=np.uint8)
     return {
-        "image": rng.integers(0, 256, (n, 48, 48), dtype=np.uint8),
+        "image": squares.repeat(12, 1).repeat(12, 2),
         "label": rng.integers(0, 7, n).astype(np.int32),
         "mask": np.ones(n, np.float32) if mask is None else np.array(mask, np.float32),
     }
@@ -175,7 +177,7 @@ def test_training_images_are_augmented_and_validation_images_are_not():
     mirror = batch | {"image": np.ascontiguousarray(batch["image"][:, :, ::-1])}
     loss = mirrored.loss(params, stats, batch, KEY)[0]
     assert loss == pytest.approx(float(plain.loss(params, stats, mirror, KEY)[0]), rel=1e-6)
-    assert loss != pytest.approx(float(plain.loss(params, stats, batch, KEY)[0]), rel=1e-6)
+    assert loss != pytest.approx(float(plain.loss(params, stats, batch, KEY)[0]), rel=1e-3)
     variables = {"params": params, "batch_stats": stats}
     assert mirrored.evaluate(variables, batch) == plain.evaluate(variables, batch)
 
@@ -208,6 +210,10 @@ def test_every_augmentation_setting_arrives(monkeypatch):
     # the mixed targets belong to the mixed images
     plain = make(config_of())[0].loss(params, stats, batch, KEY)[0]
     assert value == pytest.approx(float(plain), rel=1e-6)
+    mismatch = batch | {"label": batch["label"][::-1].copy()}
+    assert value != pytest.approx(
+        float(make(config_of())[0].loss(params, stats, mismatch, KEY)[0]), rel=1e-3
+    )
 
 
 def test_training_moves_batch_statistics_and_drops():
@@ -268,7 +274,10 @@ def test_class_weights_are_those_of_scikit_learn():
 
 def test_the_task_names_its_data():
     made = make(config_of())[0]
-    assert made.identity == {"data": "fer2013", "sha256": "ab" * 32, "classes": list(CLASSES)}
+    sha256 = data.sha256({"train": TRAIN, "valid": TRAIN})
+    assert made.identity == {
+        "data": "fer2013", "train_valid_sha256": sha256, "classes": list(CLASSES),
+    }  # fmt: skip
     assert made.unit == "images"
     np.testing.assert_array_equal(made.train["image"], TRAIN.images)
     np.testing.assert_array_equal(made.train["label"], TRAIN.labels)
