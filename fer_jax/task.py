@@ -48,9 +48,19 @@ def build_model(config):
     dtype = jnp.bfloat16 if settings.pop("bfloat16") else jnp.float32
     try:
         model = make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
-        jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
-    except (TypeError, ValueError, FlaxError) as error:
+        params = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))["params"]
+    except (TypeError, ValueError, ArithmeticError, FlaxError) as error:
         raise UserError(f"config: model: {error}") from error
+    empty = [name for name, layer in params.items() if any(a.size == 0 for a in layer.values())]
+    if empty:
+        raise UserError(
+            f"config: model: {empty[0]} has no parameters: a size is 0, or too often pooled"
+        )
+    unknown = [name for name in config.loss.l2_layers if "kernel" not in params.get(name, {})]
+    if unknown:
+        raise UserError(
+            f"config: loss.l2_layers: no layer {unknown[0]!r} with a kernel, only {list(params)}"
+        )
     return model
 
 
