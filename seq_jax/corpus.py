@@ -1,0 +1,191 @@
+"""Where English-Kannada pairs come from, and how they are read: line by line, in little memory.
+
+Everything that comes from outside is checked here. Every mistake is a UserError that names the
+file and the line, what was expected, what was found, what to do.
+"""
+
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from train_jax.errors import UserError
+
+LAYOUT = "train.en and train.kn, line by line the same sentences; or kan.txt, English TAB Kannada"
+ALIGNED = ("train.en", "train.kn")
+TABBED = "kan.txt"  # as in kan-eng.zip of https://www.manythings.org/anki
+MAX_LINE = 1_000_000  # bytes; the longest sentence of a corpus has some thousand. Bounds the memory
+STARTS = {
+    b"\xff\xfe": "UTF-16 text: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "UTF-16 text: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"\x1f\x8b": "a gzip archive: unpack it first",
+    b"BZh": "a bzip2 archive: unpack it first",
+    b"\xfd7zXZ": "an xz archive: unpack it first",
+}
+BOM = "\ufeff"
+Line = tuple[int, str, str]  # its number from 1, English, Kannada
+
+
+class Source(NamedTuple):
+    form: str  # 'aligned', 'tabbed' or 'embedded'
+    paths: tuple[Path, ...]  # two, one or none
+
+    def __str__(self):
+        return " + ".join(map(str, self.paths)) or "data/phrasebook"
+
+
+def find(path: str | Path) -> Source:
+    """The source at `path`, a folder or a file; '' stands for the embedded phrasebook.
+
+    Where a folder holds both forms, train.en and train.kn are meant.
+
+    Raises:
+        UserError: nothing is there, or it is neither form.
+    """
+    if not str(path):
+        return Source("embedded", ())
+    path = Path(path).expanduser()
+    try:
+        os.stat(path)
+        names = sorted(os.listdir(path)) if path.is_dir() else []
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}. Give a folder or a file with {LAYOUT}."
+        ) from error
+    if not path.is_dir():
+        return find(path.parent) if path.name in ALIGNED else Source("tabbed", (path,))
+    if set(ALIGNED) <= set(names):
+        return Source("aligned", tuple(path / name for name in ALIGNED))
+    if TABBED in names and not set(ALIGNED) & set(names):
+        return Source("tabbed", (path / TABBED,))
+    listing = ", ".join(names[:8]) + f" and {len(names) - 8} more" * (len(names) > 8)
+    raise UserError(
+        f"{path}: wrong layout. Expected {LAYOUT}; found {listing or 'nothing'}. "
+        "A tab-separated file of another name: give its own path."
+    )
+
+
+def read(source: Source, *, skip_empty: bool = False, title: str = "reading") -> Iterator[Line]:
+    """Every line with its number. On a terminal, a line on stderr shows how far it has come.
+
+    Args:
+        source: from `find`.
+        skip_empty: whether lines with one empty side come out as they are, for a filter to drop.
+            Otherwise they are an error, since they mostly mean that the sides do not belong
+            together. Lines with both sides empty always come out.
+        title: of the progress line.
+
+    Raises:
+        UserError: everything in the files that is not as it should be.
+    """
+    if source.form == "embedded":
+        from data.phrasebook import load
+
+        yield from ((number, *pair) for number, pair in enumerate(load(), start=1))
+        return
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(_open(path)) for path in source.paths]
+        lines = (_aligned if source.form == "aligned" else _tabbed)(source.paths, files)
+        for line in _with_progress(lines, files[0], title):
+            number, english, kannada = line
+            if not skip_empty and bool(english.strip()) != bool(kannada.strip()):
+                side, path = ("Kannada", -1) if english.strip() else ("English", 0)
+                raise UserError(
+                    f"{source.paths[path]} line {number}: the {side} side is empty and the other "
+                    "is not. Mend the line; or, if the lines around it do belong together, set "
+                    "skip_empty."
+                )
+            yield line
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _aligned(paths: tuple[Path, ...], files: list[BinaryIO]) -> Iterator[Line]:
+    sides = [_lines(path, file) for path, file in zip(paths, files, strict=True)]
+    for number, pair in enumerate(itertools.zip_longest(*sides), start=1):
+        if None in pair:
+            counts = [
+                number - 1 if line is None else number + sum(1 for _ in side)
+                for line, side in zip(pair, sides, strict=True)
+            ]
+            raise UserError(
+                f"{paths[0]} has {counts[0]} lines and {paths[1]} has {counts[1]}: line n of one "
+                "must be the translation of line n of the other. One of them may have been cut "
+                "short: download both again."
+            )
+        yield number, *pair
+
+
+def _tabbed(paths: tuple[Path, ...], files: list[BinaryIO]) -> Iterator[Line]:
+    for number, line in enumerate(_lines(paths[0], files[0]), start=1):
+        columns = line.split("\t") if line.strip() else ["", ""]
+        if len(columns) not in (2, 3):
+            raise UserError(
+                f"{paths[0]} line {number}: expected English TAB Kannada TAB attribution (which "
+                f"may be missing), so 1 or 2 tabs; found {len(columns) - 1} in {line[:60]!r}."
+            )
+        yield number, columns[0], columns[1]
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    """The lines of a UTF-8 file without their ends. Only a line feed ends a line: str.splitlines
+    would also break at U+2028 or a form feed, and the two sides would no longer be aligned."""
+    number = offset = 0
+    while raw := file.readline(MAX_LINE):
+        number += 1
+        if number == 1:
+            _check_start(path, raw)
+        if b"\0" in raw:
+            raise UserError(
+                f"{path} line {number}: NUL bytes, so the file is damaged, UTF-16 or not a text. "
+                "Expected UTF-8."
+            )
+        if len(raw) == MAX_LINE:
+            raise UserError(
+                f"{path} line {number}: longer than {MAX_LINE} bytes; expected a sentence a line."
+            )
+        try:
+            line = raw.rstrip(b"\r\n").decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path} line {number}: not UTF-8 at byte {error.start + 1} of the line, byte "
+                f"{offset + error.start + 1} of the file (0x{raw[error.start]:02x}, "
+                f"{error.reason}). Save the file as UTF-8, or download it again."
+            ) from error
+        yield line if number > 1 else line.removeprefix(BOM)
+        offset += len(raw)
+    if not number:
+        raise UserError(f"{path}: is empty. Expected {LAYOUT}.")
+
+
+def _check_start(path: Path, raw: bytes) -> None:
+    for start, meaning in STARTS.items():
+        if raw.startswith(start):
+            raise UserError(f"{path}: is {meaning}.")
+
+
+def _with_progress(lines: Iterator[Line], file: BinaryIO, title: str) -> Iterator[Line]:
+    if not sys.stderr.isatty():
+        yield from lines
+        return
+    size = os.fstat(file.fileno()).st_size
+    try:
+        for line in lines:
+            if line[0] % 20_000 == 0:
+                part = file.tell() / max(size, 1)
+                bar = "#" * round(30 * part)
+                print(
+                    f"\r{title} [{bar:30}] {part:4.0%} {line[0]:,} pairs", end="", file=sys.stderr
+                )
+            yield line
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
