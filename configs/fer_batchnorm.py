@@ -2,7 +2,8 @@
 
 python launch.py --config=configs/fer_batchnorm.py --config.data.path=archive.zip
 
-Seed 0, train_fraction=0.25 of the real train set (6,460 images): PublicTest 0.4940 [0.478, 0.510] (n 3,589)
+Seed 0, train_fraction=0.25 of the real train set (6,460 images):
+PublicTest 0.4940 [0.478, 0.510] (n 3,589)
 after 19 epochs, the best the 16th.
 """
 

@@ -2,7 +2,8 @@
 
 python launch.py --config=configs/fer_dropout.py --config.data.path=archive.zip
 
-Seed 0, train_fraction=0.25 of the real train set (6,460 images): PublicTest 0.3700 [0.354, 0.386] (n 3,589)
+Seed 0, train_fraction=0.25 of the real train set (6,460 images):
+PublicTest 0.3700 [0.354, 0.386] (n 3,589)
 after 18 epochs, the best the 15th.
 """
 
