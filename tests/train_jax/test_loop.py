@@ -419,8 +419,13 @@ def test_a_second_ctrl_c_ends_at_once_and_what_was_saved_stays(task, tmp_path, m
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(loop.Writer, "progress", twice)
-    with pytest.raises(KeyboardInterrupt):
-        fit(task, tmp_path)
+    # a shell starts what it puts in the background with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(task, tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [s.label for s in whole(tmp_path)[0]] == [STEPS + 1]
 
 
