@@ -35,7 +35,7 @@ def lock_workdir(workdir: Path):
 
 
 def write_config(workdir: Path, config: dict, identity: dict):
-    """Writes config.json, or checks that the one there agrees.
+    """Writes config.json, or checks that the one there agrees, once there is a checkpoint.
 
     Args:
       workdir: made if it is not there.
@@ -47,7 +47,7 @@ def write_config(workdir: Path, config: dict, identity: dict):
       UserError: the workdir holds a run with another config or other data; names the differences.
     """
     path = workdir / "config.json"
-    if path.exists():
+    if path.exists() and any((workdir / "checkpoints").glob("*")):
         try:
             old = json.loads(path.read_text())
             old = {"config": old["config"], "identity": old["identity"]}

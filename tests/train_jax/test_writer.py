@@ -43,6 +43,21 @@ def open_writer(workdir, history=(), epochs=4):
     return Writer(workdir, history=history, epochs=epochs, unit="images")
 
 
+@pytest.fixture
+def trained(tmp_path):
+    """A workdir with a checkpoint: from then on its config counts."""
+    (tmp_path / "checkpoints" / "7").mkdir(parents=True)
+    return tmp_path
+
+
+def test_without_a_checkpoint_the_config_may_change(tmp_path):
+    """A run that failed on a setting, say, must not stand in the way of the corrected one."""
+    write_config(tmp_path, CONFIG, IDENTITY)
+    (tmp_path / "checkpoints").mkdir()
+    write_config(tmp_path, changed(seed=1), IDENTITY)
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["seed"] == 1
+
+
 def test_config_json_holds_what_the_run_was(tmp_path):
     write_config(tmp_path, CONFIG, IDENTITY)
     found = json.loads((tmp_path / "config.json").read_text())
@@ -53,29 +68,27 @@ def test_config_json_holds_what_the_run_was(tmp_path):
     assert all(found[k] for k in ("command", "machine", "started"))
 
 
-def test_the_same_config_is_accepted_and_the_file_is_left_alone(tmp_path):
-    write_config(tmp_path, CONFIG, IDENTITY)
-    before = (tmp_path / "config.json").read_bytes()
-    write_config(tmp_path, CONFIG, IDENTITY)
-    assert (tmp_path / "config.json").read_bytes() == before
+def test_the_same_config_is_accepted_and_the_file_is_left_alone(trained):
+    write_config(trained, CONFIG, IDENTITY)
+    before = (trained / "config.json").read_bytes()
+    write_config(trained, CONFIG, IDENTITY)
+    assert (trained / "config.json").read_bytes() == before
 
 
-def test_the_data_path_may_change_but_not_its_neighbours(tmp_path):
-    write_config(tmp_path, CONFIG, IDENTITY)
-    write_config(tmp_path, changed(data={"path": "elsewhere.zip", "fraction": 1.0}), IDENTITY)
+def test_the_data_path_may_change_but_not_its_neighbours(trained):
+    write_config(trained, CONFIG, IDENTITY)
+    write_config(trained, changed(data={"path": "elsewhere.zip", "fraction": 1.0}), IDENTITY)
     with pytest.raises(UserError) as error:
-        write_config(tmp_path, changed(data={"path": "b.zip", "fraction": 0.5}), IDENTITY)
+        write_config(trained, changed(data={"path": "b.zip", "fraction": 0.5}), IDENTITY)
     assert "config.data.fraction: 1.0 -> 0.5" in str(error.value)
     assert "config.data.path" not in str(error.value)
 
 
-def test_settings_of_evaluation_may_change(tmp_path):
-    write_config(tmp_path, changed(eval={"tta": "none"}), IDENTITY)
-    write_config(tmp_path, changed(eval={"tta": "flip"}), IDENTITY)
-    (tmp_path / "other").mkdir()
-    with pytest.raises(UserError, match="config.evaluate: 'a' -> 'b'"):
-        write_config(tmp_path / "other", changed(evaluate="a"), IDENTITY)
-        write_config(tmp_path / "other", changed(evaluate="b"), IDENTITY)
+def test_settings_of_evaluation_may_change(trained):
+    write_config(trained, changed(eval={"tta": "none"}), IDENTITY)
+    write_config(trained, changed(eval={"tta": "flip"}), IDENTITY)
+    with pytest.raises(UserError, match="config.evaluate: '.absent.' -> 'b'"):
+        write_config(trained, changed(evaluate="b"), IDENTITY)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +106,14 @@ def test_settings_of_evaluation_may_change(tmp_path):
     ],
 )
 def test_another_config_or_other_data_is_refused_with_the_difference(
-    tmp_path, config, identity, line
+    trained, config, identity, line
 ):
-    write_config(tmp_path, CONFIG, IDENTITY)
+    write_config(trained, CONFIG, IDENTITY)
     with pytest.raises(UserError) as error:
-        write_config(tmp_path, config, identity)
+        write_config(trained, config, identity)
     lines = str(error.value).splitlines()
     assert lines[1:-1] == ["  " + line]
-    assert str(tmp_path) in lines[0] and "--workdir" in lines[-1]
+    assert str(trained) in lines[0] and "--workdir" in lines[-1]
 
 
 def test_every_difference_is_named():
@@ -111,10 +124,10 @@ def test_every_difference_is_named():
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"config": {}}', "3"])
-def test_a_config_json_that_no_run_wrote_is_a_user_error(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
+def test_a_config_json_that_no_run_wrote_is_a_user_error(trained, text):
+    (trained / "config.json").write_text(text)
     with pytest.raises(UserError, match="config.json is not a config"):
-        write_config(tmp_path, CONFIG, IDENTITY)
+        write_config(trained, CONFIG, IDENTITY)
 
 
 # Takes the lock, says so, and holds it until it is killed.
