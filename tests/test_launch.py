@@ -141,7 +141,7 @@ def tiny_csv(tmp_path):
     return path
 
 
-EPOCHS = 20
+EPOCHS = 8
 
 
 def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_csv, tmp_path):

@@ -20,6 +20,9 @@ import pytest
 
 from seq_jax import cells, recurrent
 
+# Compiling is most of the time of these tests; on a CPU this takes 0.16 s, not 1.2 s. What the
+# compiler does by default is in test_recurrent.py.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 B, T, D, H = 4, 6, 3, 5
 CELLS = {
     "simple_rnn": cells.SIMPLE_RNN,
@@ -74,8 +77,7 @@ def results(run):
         parts = jax.tree.map(lambda a, w: (a * w).sum(), (outputs, carry), weights)
         return sum(jax.tree.leaves(parts)), (carry, outputs)
 
-    # Unoptimised code computes the same; it takes half the time to compile, which is most of it.
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @functools.partial(jax.jit, compiler_options=QUICK_COMPILE)
     def call(params, x, carry, mask, weights):
         (value, (carry, outputs)), gradients = jax.value_and_grad(loss, has_aux=True)(
             (params, x, carry), mask, weights

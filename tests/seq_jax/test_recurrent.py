@@ -103,6 +103,8 @@ def test_options_do_not_change_the_numbers(reverse):
     final, outputs = layer.apply(variables, x, train=False, mask=MASK)
     for mask in (MASK.astype(bool), 3 * MASK):
         jax.tree.map(close, layer.apply(variables, x, train=False, mask=mask), (final, outputs))
+    ones = layer.apply(variables, x, train=False, mask=np.ones_like(MASK))
+    jax.tree.map(close, layer.apply(variables, x, train=False), ones)
     unrolled = layer.clone(unroll=2)
     jax.tree.map(close, unrolled.apply(variables, x, train=False, mask=MASK), (final, outputs))
     last = layer.clone(return_sequences=False)

@@ -9,12 +9,14 @@ import json
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seq_jax import cells, convert, recurrent
 
+# Compiling is most of the time of these tests; on a CPU this takes 0.16 s, not 1.2 s. What the
+# compiler does by default is in test_recurrent.py.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 B, T, D, H = 3, 5, 3, 4
 CELLS = {
@@ -63,7 +65,8 @@ def compiled(kind, *, sequences=True, reverse=False, merge=None):
         products = jax.tree.map(lambda a, w: (a * w).sum(), (outputs, carry), weights)
         return sum(jax.tree.leaves(products)), (outputs, carry)
 
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+    gradients = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    return jax.jit(gradients, compiler_options=QUICK_COMPILE)
 
 
 def run(record, kind, params, settings, mask, to_carry, dtype):
@@ -221,4 +224,4 @@ def test_the_records_are_small_and_of_the_versions_named_above():
     assert str(KERAS["version"]).startswith("keras 3.15.")
     assert str(TORCH["version"]).startswith("torch 2.13.")
     assert sum(p.stat().st_size for p in GOLDEN.glob("rnn_*.npz")) < 300_000
-    assert all(jnp.isfinite(KERAS[case]).all() for case in KERAS_CASES)
+    assert all(np.isfinite(KERAS[case]).all() for case in KERAS_CASES)
