@@ -189,6 +189,12 @@ def test_every_augmentation_setting_arrives(monkeypatch):
     }  # fmt: skip
     config = config_of(**{f"augment__{k}": v for k, v in given.items()}, augment__mixup=0.3)
     made, params, stats = make(config)
+    batch = batch_of(4)
+    mismatch = batch | {"label": batch["label"][::-1].copy()}
+    expected, wrong = (  # before `mixup` is replaced, and without it
+        float(make(config_of())[0].loss(params, stats, b, KEY)[0]) for b in (batch, mismatch)
+    )
+    assert expected != pytest.approx(wrong, rel=1e-3)
     seen = {}
 
     def augment(key, images, **settings):
@@ -201,19 +207,13 @@ def test_every_augmentation_setting_arrives(monkeypatch):
 
     monkeypatch.setattr(task, "augment", augment)
     monkeypatch.setattr(task, "mixup", mixup)
-    batch = batch_of(4)
     value = made.loss(params, stats, batch, KEY)[0]
     assert seen["augment"][1] == given
     assert seen["mixup"][1] == 0.3
     keys = [jax.random.key_data(seen[part][0]) for part in ("augment", "mixup")]
     assert (keys[0] != keys[1]).any()
     # the mixed targets belong to the mixed images
-    plain = make(config_of())[0].loss(params, stats, batch, KEY)[0]
-    assert value == pytest.approx(float(plain), rel=1e-6)
-    mismatch = batch | {"label": batch["label"][::-1].copy()}
-    assert value != pytest.approx(
-        float(make(config_of())[0].loss(params, stats, mismatch, KEY)[0]), rel=1e-3
-    )
+    assert value == pytest.approx(expected, rel=1e-6)
 
 
 def test_training_moves_batch_statistics_and_drops():
