@@ -179,3 +179,22 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
     assert after[: len(before)] == before
     assert [row[0] for row in after[1:]] == [str(e) for e in range(1, EPOCHS + 1)]
     assert (workdir / "eval.json").exists()
+
+
+def test_starts_anew_with_huge_pages_once(monkeypatch):
+    import launch
+
+    class Replaced(Exception):
+        pass
+
+    def execv(path, argv):
+        assert path == sys.executable and argv == sys.orig_argv
+        raise Replaced
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    with pytest.raises(Replaced):
+        launch.use_huge_pages()
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    launch.use_huge_pages()  # set by now, or by the user
