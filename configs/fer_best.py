@@ -19,20 +19,23 @@ def get_config():
     with c.unlocked():
         c.model = {
             "name": "best",
-            "features": ((32,), (64, 64), (128, 128), (256, 256)),  # channels, block by block
-            "dropout": 0.3,
+            "features": ((32,), (64, 64), (128, 128), (256, 256, 256)),  # channels, block by block
+            "standardize": True,  # takes out the lighting of each image
+            "dropout": 0.4,
             "bfloat16": False,
         }
     c.loss.label_smoothing = 0.1
     c.augment.flip = 0.5
     c.augment.rotation = 12.0
-    c.augment.zoom = 0.15
-    c.augment.shift = 0.08
-    c.train.epochs = 40
+    c.augment.zoom = 0.2
+    c.augment.shift = 0.1
+    c.augment.cutout = 12
+    c.augment.cutout_probability = 0.5
+    c.train.epochs = 56
     c.train.batch_size = 64
     c.train.ema_decay = 0.999
     c.optimizer.name = "adamw"
-    c.optimizer.weight_decay = 0.05
+    c.optimizer.weight_decay = 0.1
     c.optimizer.clip_norm = 1.0
     c.schedule.name = "cosine"
     c.schedule.learning_rate = 2e-3

@@ -61,7 +61,7 @@ COUNTS = {  # config: (parameters of each layer, all of them, all batch statisti
     "fer_batchnorm": (BATCHNORM, 1_199_943, 448),
     "fer_dropout": (BATCHNORM, 1_199_943, 448),
     "fer_lobo": (LOBO, 32_116_103, 640),
-    "fer_best": (BEST, 1_165_159, 1_856),
+    "fer_best": (BEST, 1_755_495, 2_368),
 }
 
 simple = functools.partial(
