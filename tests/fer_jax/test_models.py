@@ -46,6 +46,7 @@ BEST = {
     "Conv_4": 3 * 3 * 128 * 128,
     "Conv_5": 3 * 3 * 128 * 256,
     "Conv_6": 3 * 3 * 256 * 256,
+    "Conv_7": 3 * 3 * 256 * 256,
     "BatchNorm_0": 2 * 32,
     "BatchNorm_1": 2 * 64,
     "BatchNorm_2": 2 * 64,
@@ -53,6 +54,7 @@ BEST = {
     "BatchNorm_4": 2 * 128,
     "BatchNorm_5": 2 * 256,
     "BatchNorm_6": 2 * 256,
+    "BatchNorm_7": 2 * 256,
     "Dense_0": 256 * 7 + 7,
 }
 COUNTS = {  # config: (parameters of each layer, all of them, all batch statistics)
@@ -68,8 +70,9 @@ simple = functools.partial(
     models.SimpleCNN, num_classes=7, features=(3, 5), dense=6, batch_norm=True, dropout=0.0
 )
 best = functools.partial(
-    models.BestCNN, num_classes=7, features=((3,), (4, 4), (6, 5, 5)), dropout=0.3
-)
+    models.BestCNN, num_classes=7, features=((3,), (4, 4), (6, 5, 5)), standardize=False,
+    dropout=0.3,
+)  # fmt: skip
 SMALL = {
     "model 1": functools.partial(simple, batch_norm=False),
     "model 2": simple,
@@ -240,6 +243,25 @@ def test_best_equals_its_layer_list():
     expected = Reference(variables).best_small(images)
     actual = model.apply(variables, images, train=False)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_standardised_images_equal_the_definition():
+    images = random_images(3)
+    images = images * np.float32([0.01, 0.3, 1])[:, None, None, None] + np.float32(0.2)
+    expected = [(x - x.mean()) / (x.std() + 0.05) for x in np.asarray(images, np.float64)]
+    np.testing.assert_allclose(models.standardize(images), expected, rtol=1e-4, atol=1e-5)
+    flat = models.standardize(jnp.full((1, 48, 48, 1), 0.7))
+    np.testing.assert_allclose(flat, np.zeros((1, 48, 48, 1)), atol=1e-3)  # float32 mean
+
+
+def test_a_standardising_net_ignores_light_and_contrast():
+    model, images = best(standardize=True), random_images(3)
+    variables = random_variables(model)
+    logits = model.apply(variables, images, train=False)
+    plain = best().apply(variables, models.standardize(images), train=False)
+    np.testing.assert_allclose(logits, plain, rtol=1e-5, atol=1e-5)
+    brighter = model.apply(variables, images + 0.3, train=False)
+    np.testing.assert_allclose(logits, brighter, rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
