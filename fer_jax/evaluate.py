@@ -22,7 +22,7 @@ def score(config, workdir, predict, task, dataset, splits) -> int:
     """
     checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
     saved = checkpoints.best()
-    variables = load_variables(config, checkpoints, saved, task)
+    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
     majority = np.bincount(splits["train"].labels).argmax()
 
     def scores_of(logits, labels):
@@ -49,18 +49,6 @@ def score(config, workdir, predict, task, dataset, splits) -> int:
     print(report.score_table(result, workdir))
     report.draw_confusion(workdir, scores, dataset.name)
     return epoch
-
-
-def load_variables(config, checkpoints, saved, task) -> dict:
-    """What is evaluated: params and batch_stats, the moving average where there is one."""
-    variables = jax.jit(task.init)(jax.random.key(0))
-    like = variables["params"], variables.get("batch_stats", {})
-    if config.train.ema_decay:
-        params, batch_stats = checkpoints.load_part(saved, like={"ema": like})["ema"]
-    else:
-        loaded = checkpoints.load_part(saved, {"params": like[0], "batch_stats": like[1]})
-        params, batch_stats = loaded["params"], loaded["batch_stats"]
-    return {"params": params, "batch_stats": batch_stats}
 
 
 def make_predict(model, *, tta):

@@ -6,8 +6,8 @@ from fer_jax import report
 from fer_jax.evaluate import make_predict, score
 from fer_jax.task import build_model, fit_settings, load_splits, make_task
 from train_jax import loop
-from train_jax.errors import UserError
-from train_jax.writer import lock_workdir, write_config
+from train_jax.report import draw_history, model_table
+from train_jax.writer import lock_workdir, read_config, write_config
 
 
 def train(config, workdir: Path):
@@ -19,19 +19,15 @@ def train(config, workdir: Path):
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)
         print(report.describe(dataset, splits))
-        print(report.model_table(model, task.init))
+        print(model_table(model, task.init))
         history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
         best_epoch = score(config, workdir, predict, task, dataset, splits)
-        report.draw_history(workdir, history, best_epoch, dataset.name)
+        draw_history(workdir, history, best_epoch, dataset.name)
 
 
 def evaluate(config, workdir: Path):
     """Scores the best checkpoint of `workdir` on every split that is there, into eval.json."""
-    if not (workdir / "config.json").exists():
-        raise UserError(
-            f"{workdir} holds no run (there is no config.json in it): train first with "
-            "--mode=train, or point --workdir at a run"
-        )
+    read_config(workdir)  # refuses a workdir without a run before the data is read
     model = build_model(config)
     predict = make_predict(model, tta=config.eval.tta)
     dataset, splits = load_splits(config)

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fer_jax.data import CLASSES
+from train_jax.report import save_figure
 
 
 def describe(dataset, splits) -> str:
@@ -17,19 +16,6 @@ def describe(dataset, splits) -> str:
     for name, faces in splits.items():
         counts = np.bincount(faces.labels, minlength=len(CLASSES))
         lines.append(f"{name:12s}{len(faces.labels):8,d}" + "".join(f"{n:10,d}" for n in counts))
-    return "\n".join(lines)
-
-
-def model_table(model, init) -> str:
-    """The shape and number of parameters of each array, and the totals."""
-    variables = jax.eval_shape(init, jax.random.key(0))
-    lines = [f"{type(model).__name__:28s}{'shape':>20s}{'parameters':>14s}"]
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
-        name = "/".join(part.key for part in path)
-        lines.append(f"{name:28s}{str(leaf.shape):>20s}{leaf.size:14,d}")
-    totals = {name: sum(a.size for a in jax.tree.leaves(t)) for name, t in variables.items()}
-    lines.append(f"{'trainable':48s}{totals['params']:14,d}")
-    lines.append(f"{'batch statistics':48s}{totals.get('batch_stats', 0):14,d}")
     return "\n".join(lines)
 
 
@@ -55,26 +41,6 @@ def score_table(result, workdir) -> str:
         "of always answering\nthe most frequent class of train. recall, F1: means over the classes."
     )
     return "\n".join(lines)
-
-
-def draw_history(workdir: Path, history, best_epoch, data_name):
-    """figures/history.png: accuracy, loss and learning rate by epoch, the best epoch marked."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    epochs = [row["epoch"] for row in history]
-    panels = figure.subplots(1, 3)
-    for axes, name in zip(panels, ("accuracy", "loss", "lr"), strict=True):
-        axes.plot(epochs, [row[name] for row in history], ".-", label="train")
-        if name == "lr":
-            axes.set_yscale("log")
-        else:
-            axes.plot(epochs, [row[f"val_{name}"] for row in history], ".-", label="validation")
-        axes.axvline(best_epoch, color="grey", ls="--", label=f"best epoch: {best_epoch}")
-        axes.set(xlabel="epoch", ylabel="learning rate" if name == "lr" else name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    panels[0].legend()
-    figure.suptitle(f"{workdir.name} on {data_name}")
-    _save(figure, workdir / "figures" / "history.png")
 
 
 def draw_confusion(workdir: Path, scores, data_name):
@@ -103,9 +69,4 @@ def draw_confusion(workdir: Path, scores, data_name):
             xlabel="predicted", ylabel="true", title=f"{name}: {s['accuracy']:.1%} of {s['n']:,}"
         )
     figure.suptitle(f"{workdir.name} on {data_name}")
-    _save(figure, workdir / "figures" / "confusion.png")
-
-
-def _save(figure, path: Path):
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, workdir / "figures" / "confusion.png")

@@ -112,6 +112,21 @@ class Checkpoints:
             folder = self._folder / str(saved.label)
             return ocp.load_checkpointables(folder, {"state": like})["state"]
 
+    def load_variables(self, saved: Saved, init, *, ema: bool) -> dict:
+        """What is evaluated: {'params', 'batch_stats'} of a checkpoint.
+
+        `init` is that of the Task; `ema` says that the run kept a moving average, which it
+        validated in place of the parameters.
+        """
+        variables = jax.jit(init)(jax.random.key(0))
+        like = variables["params"], variables.get("batch_stats", {})
+        if ema:
+            params, batch_stats = self.load_part(saved, like={"ema": like})["ema"]
+        else:
+            loaded = self.load_part(saved, {"params": like[0], "batch_stats": like[1]})
+            params, batch_stats = loaded["params"], loaded["batch_stats"]
+        return {"params": params, "batch_stats": batch_stats}
+
     def _misfit(self, saved, reason):
         return f"checkpoint {self._folder / str(saved.label)} does not fit this model: {reason}"
 

@@ -39,30 +39,15 @@ def write_config(workdir: Path, config: dict, identity: dict):
 
     Args:
       workdir: made if it is not there.
-      config: JSON values. `data.path` may change between runs, since `identity` holds the hash of
-        the data itself, and `eval`, which decides nothing in training.
+      config: JSON values.
       identity: JSON values of the task (data hash, class names ...).
 
     Raises:
-      UserError: the workdir holds a run with another config or other data; names the differences.
+      UserError: see `check_config`.
     """
     path = workdir / "config.json"
     if path.exists() and any((workdir / "checkpoints").glob("*")):
-        try:
-            old = json.loads(path.read_text())
-            old = {"config": old["config"], "identity": old["identity"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
-        # through JSON, which knows no tuples
-        new = json.loads(json.dumps({"config": config, "identity": identity}))
-        free = ("config.data.path:", "config.eval.")
-        changed = [d for d in differences(old, new) if not d.startswith(free)]
-        if changed:
-            raise UserError(
-                f"{workdir} holds a run with other settings:\n  "
-                + "\n  ".join(changed)
-                + "\nGive this run another --workdir, or the old settings to continue the old run."
-            )
+        check_config(workdir, config, identity)
         return
     write_atomically(
         path,
@@ -80,6 +65,45 @@ def write_config(workdir: Path, config: dict, identity: dict):
             indent=2,
         ),
     )
+
+
+def check_config(workdir: Path, config: dict, identity: dict):
+    """Compares with what a run wrote.
+
+    `data.path` may change between runs, since `identity` holds the hash of the data itself, and
+    `eval`, which decides nothing in training.
+
+    Raises:
+      UserError: the workdir holds a run with another config or other data; names the differences.
+    """
+    old = read_config(workdir)
+    old = {"config": old["config"], "identity": old["identity"]}
+    # through JSON, which knows no tuples
+    new = json.loads(json.dumps({"config": config, "identity": identity}))
+    free = ("config.data.path:", "config.eval.")
+    changed = [d for d in differences(old, new) if not d.startswith(free)]
+    if changed:
+        raise UserError(
+            f"{workdir} holds a run with other settings:\n  "
+            + "\n  ".join(changed)
+            + "\nGive this run another --workdir, or the old settings to continue the old run."
+        )
+
+
+def read_config(workdir: Path) -> dict:
+    """What `write_config` wrote. UserError if there is nothing, or something else."""
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(
+            f"{workdir} holds no run (there is no config.json in it): train first with "
+            "--mode=train, or point --workdir at a run"
+        )
+    try:
+        content = json.loads(path.read_text())
+        content["config"], content["identity"]  # noqa: B018, KeyError or TypeError
+        return content
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
 
 
 def differences(old, new, prefix="") -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from configs import fer_base
-from fer_jax import data, evaluate, modes, task
+from fer_jax import data, modes, task
 from fer_jax.data import CLASSES, Dataset, Faces
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
@@ -100,7 +100,7 @@ def network(run):
     model = task.build_model(config)
     made = task.make_task(config, model, run.dataset, run.splits)
     checkpoints = Checkpoints(run.workdir / "checkpoints", mode="max")
-    variables = evaluate.load_variables(config, checkpoints, checkpoints.best(), made)
+    variables = checkpoints.load_variables(checkpoints.best(), made.init, ema=True)
     return model, variables
 
 

@@ -5,15 +5,15 @@ import pytest
 
 from fer_jax import report
 from fer_jax.data import CLASSES, Dataset, Faces
-from fer_jax.models import SimpleCNN
-from fer_jax.task import init_model
 
 
 @pytest.fixture
 def saved(monkeypatch):
     """{file: figure} in place of pictures on the disk."""
     figures = {}
-    monkeypatch.setattr(report, "_save", lambda figure, path: figures.update({path.name: figure}))
+    monkeypatch.setattr(
+        report, "save_figure", lambda figure, path: figures.update({path.name: figure})
+    )
     return figures
 
 
@@ -44,26 +44,6 @@ def test_describe_counts_each_class_of_each_split():
     ]
 
 
-def test_model_table_names_every_array_and_both_totals():
-    model = SimpleCNN(num_classes=7, features=(2, 3), dense=5, batch_norm=True, dropout=0.0)
-    first, *rows = report.model_table(model, lambda key: init_model(model, key)).splitlines()
-    assert first.split() == ["SimpleCNN", "shape", "parameters"]
-    table = {row.rsplit("  ", 1)[0].strip(): row.split()[-1] for row in rows}
-    counts = {name.split("  ")[0]: number for name, number in table.items()}
-    dense = 12 * 12 * 3 * 5
-    assert counts == {
-        "Conv_0/bias": "2", "Conv_0/kernel": "18", "Conv_1/bias": "3", "Conv_1/kernel": "54",
-        "BatchNorm_0/bias": "2", "BatchNorm_0/scale": "2",
-        "BatchNorm_1/bias": "3", "BatchNorm_1/scale": "3",
-        "BatchNorm_2/bias": "5", "BatchNorm_2/scale": "5",
-        "Dense_0/bias": "5", "Dense_0/kernel": f"{dense:,}",
-        "Dense_1/bias": "7", "Dense_1/kernel": "35",
-        "trainable": f"{2 + 18 + 3 + 54 + 20 + 5 + dense + 7 + 35:,}",
-        "batch statistics": "20",
-    }  # fmt: skip
-    assert "(3, 3, 2, 3)" in next(row for row in rows if row.startswith("Conv_1/kernel"))
-
-
 @pytest.mark.parametrize("tta", ["none", "flip"])
 def test_score_table(tta):
     split = scores(random_confusion(0))
@@ -84,32 +64,6 @@ def test_score_table(tta):
     assert rows[1].split() == ["test", f"{split['n']:,}", *numbers]
     assert rows[2].split() == ["test,", "clean", "17", *numbers]
     assert "majority" in rows[3]
-
-
-HISTORY = [
-    {
-        "epoch": e, "loss": 2 / e, "accuracy": 0.1 * e, "val_loss": 3 / e, "val_accuracy": 0.05 * e,
-        "lr": 0.1**e, "seconds": 1.0, "images/s": 2.0,
-    }
-    for e in (1, 2, 3)
-]  # fmt: skip
-
-
-def test_history_shows_both_curves_and_the_best_epoch(saved, tmp_path):
-    report.draw_history(tmp_path / "seed1", HISTORY, 2, "drawn_faces")
-    figure = saved["history.png"]
-    title = figure.get_suptitle()
-    assert "seed1" in title and "drawn_faces" in title
-    axes = {a.get_ylabel(): a for a in figure.axes}
-    for name in ("accuracy", "loss"):
-        train, valid, best = axes[name].lines
-        assert (train.get_label(), valid.get_label()) == ("train", "validation")
-        np.testing.assert_array_equal(train.get_xdata(), [1, 2, 3])
-        np.testing.assert_allclose(train.get_ydata(), [row[name] for row in HISTORY])
-        np.testing.assert_allclose(valid.get_ydata(), [row[f"val_{name}"] for row in HISTORY])
-        assert set(best.get_xdata()) == {2}
-    np.testing.assert_allclose(axes["learning rate"].lines[0].get_ydata(), [0.1, 0.01, 0.001])
-    assert any("2" in text.get_text() for text in figure.axes[0].get_legend().get_texts())
 
 
 def test_confusion_shows_percent_of_the_true_class_and_counts(saved, tmp_path):
@@ -135,8 +89,6 @@ def test_confusion_shows_percent_of_the_true_class_and_counts(saved, tmp_path):
     )
 
 
-def test_figures_are_written_where_they_belong(tmp_path):
-    report.draw_history(tmp_path, HISTORY[:1], 1, "fer2013")  # one epoch, no line to draw
+def test_the_figure_is_written_where_it_belongs(tmp_path):
     report.draw_confusion(tmp_path, {"test": scores(random_confusion(0))}, "fer2013")
-    for name in ("history", "confusion"):
-        assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "figures" / "confusion.png").read_bytes().startswith(b"\x89PNG")
