@@ -1,0 +1,103 @@
+"""Translations that need no network: what a model has to beat. All are fit on train alone."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+import numpy as np
+
+from seq_jax.filter import Pairs
+from seq_jax.scores import token_scores, translation_scores
+from seq_jax.text import END, PAD, Vocabulary, encode
+
+Translate = Callable[[str], str]
+
+
+def fit(train: Pairs) -> dict[str, Translate]:
+    """{name: English sentence -> Kannada sentence}, tokens with one space between them."""
+    return {
+        "pad_only": lambda sentence: "",
+        "most_frequent_per_position": _most_frequent_per_position(train),
+        "dictionary": _dictionary(train),
+        "nearest_neighbour": _nearest_neighbour(train),
+    }
+
+
+def _most_frequent_per_position(train: Pairs) -> Translate:
+    """The same for every sentence: at each place the word that stands there most often, up to the
+    place where most sentences that came so far end."""
+    places: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for sentence in train.target:
+        for place, word in enumerate([*sentence.split(), END]):
+            places[place][word] += 1
+    words = []
+    for place in range(len(places)):
+        word = min(places[place], key=lambda word: (-places[place][word], word))
+        if word == END:
+            break
+        words.append(word)
+    translation = " ".join(words)
+    return lambda sentence: translation
+
+
+def _dictionary(train: Pairs) -> Translate:
+    """Word by word in the English order, each word its Kannada partner of the highest Dice
+    coefficient, 2 n(e, k) / (n(e) + n(k)) over sentences (Dice 1945; for bilingual lexicons
+    Smadja, McKeown and Hatzivassiloglou 1996). Of equal ones the pair seen more often, then the
+    first in code points. Words that train lacks are left out."""
+    english, kannada = Counter(), Counter()
+    together: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for source, target in zip(*train, strict=True):
+        words = set(target.split())
+        kannada.update(words)
+        for word in set(source.split()):
+            english[word] += 1
+            together[word].update(words)
+    partner = {
+        e: min(seen, key=lambda k: (-2 * seen[k] / (english[e] + kannada[k]), -seen[k], k))
+        for e, seen in together.items()
+    }
+    return lambda sentence: " ".join(partner[e] for e in sentence.split() if e in partner)
+
+
+def _nearest_neighbour(train: Pairs) -> Translate:
+    """The translation of the train sentence whose set of words has the highest Jaccard similarity,
+    of equal ones the first; also where there is no word in common with any."""
+    lines: defaultdict[str, list[int]] = defaultdict(list)  # word -> the sentences that have it
+    sizes = np.zeros(len(train.source), np.int64)
+    for number, sentence in enumerate(train.source):
+        words = set(sentence.split())
+        sizes[number] = len(words)
+        for word in words:
+            lines[word].append(number)
+    index = {word: np.array(numbers) for word, numbers in lines.items()}
+
+    def translate(sentence: str) -> str:
+        words = set(sentence.split())
+        common = np.zeros(len(sizes), np.int64)
+        for word in words & index.keys():
+            common[index[word]] += 1
+        return train.target[int(np.argmax(common / (sizes + len(words) - common)))]
+
+    return translate
+
+
+def scores(train: Pairs, part: Pairs, target, vocabulary: Vocabulary) -> dict[str, dict]:
+    """{name: its token_scores and translation_scores} of every baseline on one part.
+
+    Args:
+        train: what they are fit on.
+        part: what they translate.
+        target: i32[N, T], the Kannada side of `part` as data.encode_pairs numbers it.
+        vocabulary: the Kannada one.
+    """
+    found = {}
+    for name, translate in fit(train).items():
+        hypotheses = [translate(sentence) for sentence in part.source]
+        predicted = np.full_like(target, vocabulary.index[PAD])
+        for row, hypothesis in zip(predicted, hypotheses, strict=True):
+            # Nothing but <PAD> stands for the empty translation, not even <start> and <end>.
+            numbers = encode(vocabulary, hypothesis)[: len(row)] if hypothesis else []
+            row[: len(numbers)] = numbers
+        found[name] = token_scores(predicted, target, vocabulary)
+        found[name] |= translation_scores(hypotheses, part.target)
+    return found
