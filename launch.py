@@ -3,6 +3,7 @@
 python launch.py --config=configs/fer_best.py
 python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=runs/seed1
 python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
+python launch.py --config=configs/seq_lstm.py --mode=translate --inputs="in front of her house"
 """
 
 import difflib
@@ -15,8 +16,20 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-TASKS = {"fer": "fer_jax.modes"}  # config.task -> module
-MODES = {"train": "train", "eval": "evaluate"}  # --mode -> function of that module
+# config.task -> its module, and --mode -> (function of that module, the flags that are its own)
+TASKS = {
+    "fer": ("fer_jax.modes", {"train": ("train", ()), "eval": ("evaluate", ())}),
+    "seq": (
+        "seq_jax.modes",
+        {
+            "train": ("train", ()),
+            "eval": ("evaluate", ()),
+            "translate": ("translate", ("inputs",)),
+            "explore": ("explore_corpus", ()),
+            "cross_validate": ("cross_validate", ()),
+        },
+    ),
+}
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
@@ -25,7 +38,12 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run. The default is runs/NAME. One that exists is continued."
 )
-MODE = flags.DEFINE_string("mode", "train", f"What to do: {' or '.join(MODES)}.")
+MODE = flags.DEFINE_string(
+    "mode", "train", "; ".join(f"{t}: {', '.join(modes)}" for t, (_, modes) in TASKS.items())
+)
+INPUTS = flags.DEFINE_string(
+    "inputs", None, "translate: a sentence, a file with a sentence a line, or - for stdin."
+)
 
 
 def use_huge_pages():
@@ -50,11 +68,17 @@ def parse_flags(argv) -> list[str]:
             return rest
         if len(rest) > 1:
             raise flags.Error(f"unexpected argument {rest[1]!r}: flags are --name=value")
-        _check_choice("--mode", MODE.value, MODES)
         if FLAGS["config"].value is None:
             choices = ", ".join(sorted(p.name for p in Path("configs").glob("*.py")))
             raise flags.Error(f"--config=configs/NAME.py is missing. In configs/: {choices}")
         _check_choice("--config.task", CONFIG.value.task, TASKS)
+        modes = TASKS[CONFIG.value.task][1]
+        _check_choice("--mode", MODE.value, modes, f" for configs of task {CONFIG.value.task!r}")
+        own = modes[MODE.value][1]
+        if INPUTS.value is None and "inputs" in own:
+            raise flags.Error(f"--mode={MODE.value} needs --inputs: {FLAGS['inputs'].help}")
+        if INPUTS.value is not None and "inputs" not in own:
+            raise flags.Error(f"--inputs is not for --mode={MODE.value}")
     except (AttributeError, KeyError) as error:  # of ml_collections, which knows the nearest key
         hint = re.search("Did you mean .*[?]", str(error))
         wrong = re.search(r"\w+", str(error))[0]
@@ -74,12 +98,14 @@ def main(argv):
     config = CONFIG.value
     name = Path(config_flags.get_config_filename(FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)
-    task = importlib.import_module(TASKS[config.task])
+    module, modes = TASKS[config.task]
+    function, own = modes[MODE.value]
+    task = importlib.import_module(module)
     from train_jax.errors import UserError  # here, or --help would wait for jax
     from train_jax.interrupt import Interrupted
 
     try:
-        getattr(task, MODES[MODE.value])(config, workdir)
+        getattr(task, function)(config, workdir, **{name: FLAGS[name].value for name in own})
     except UserError as error:
         return _fail(f"error: {error}")
     except Interrupted as interrupted:
@@ -88,11 +114,11 @@ def main(argv):
         return _fail("interrupted; run the same command again", 130)
 
 
-def _check_choice(name, value, choices):
+def _check_choice(name, value, choices, where=""):
     if value not in choices:
         close = difflib.get_close_matches(value, choices, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise flags.Error(f"{name}={value}: must be one of {', '.join(choices)}.{hint}")
+        raise flags.Error(f"{name}={value}: must be one of {', '.join(choices)}{where}.{hint}")
 
 
 def _fail(message, code=2) -> int:

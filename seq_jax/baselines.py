@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 
 from seq_jax.filter import Pairs
-from seq_jax.scores import token_scores, translation_scores
 from seq_jax.text import END, PAD, Vocabulary, encode
 
 Translate = Callable[[str], str]
@@ -81,23 +80,16 @@ def _nearest_neighbour(train: Pairs) -> Translate:
     return translate
 
 
-def scores(train: Pairs, part: Pairs, target, vocabulary: Vocabulary) -> dict[str, dict]:
-    """{name: its token_scores and translation_scores} of every baseline on one part.
+def translate(train: Pairs, part: Pairs) -> dict[str, list[str]]:
+    """{name: the translations of the part's sentences} of every baseline, fit on `train`."""
+    return {name: [f(sentence) for sentence in part.source] for name, f in fit(train).items()}
 
-    Args:
-        train: what they are fit on.
-        part: what they translate.
-        target: i32[N, T], the Kannada side of `part` as data.encode_pairs numbers it.
-        vocabulary: the Kannada one.
-    """
-    found = {}
-    for name, translate in fit(train).items():
-        hypotheses = [translate(sentence) for sentence in part.source]
-        predicted = np.full_like(target, vocabulary.index[PAD])
-        for row, hypothesis in zip(predicted, hypotheses, strict=True):
-            # Nothing but <PAD> stands for the empty translation, not even <start> and <end>.
-            numbers = encode(vocabulary, hypothesis)[: len(row)] if hypothesis else []
-            row[: len(numbers)] = numbers
-        found[name] = token_scores(predicted, target, vocabulary)
-        found[name] |= translation_scores(hypotheses, part.target)
-    return found
+
+def numbers(hypotheses: list[str], vocabulary: Vocabulary, tokens: int) -> np.ndarray:
+    """i32[N, T] of N translations, for scores.token_scores; longer ones are cut at T."""
+    predicted = np.full((len(hypotheses), tokens), vocabulary.index[PAD], np.int32)
+    for row, hypothesis in zip(predicted, hypotheses, strict=True):
+        # Nothing but <PAD> stands for the empty translation, not even <start> and <end>.
+        said = encode(vocabulary, hypothesis)[:tokens] if hypothesis else []
+        row[: len(said)] = said
+    return predicted

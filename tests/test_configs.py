@@ -12,6 +12,7 @@ import pytest
 
 from fer_jax import data, modes
 from fer_jax.data import Dataset, Faces
+from seq_jax import modes as seq_modes
 from train_jax.writer import read_csv
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -41,9 +42,10 @@ def leaves(config, prefix=""):
     return found
 
 
-def test_the_ladder_is_there():
-    ladder = {"fer_simple", "fer_batchnorm", "fer_dropout", "fer_lobo", "fer_best"}
-    assert set(NAMES) >= ladder | {"fer_base"}
+def test_the_ladders_are_there():
+    faces = {"fer_simple", "fer_batchnorm", "fer_dropout", "fer_lobo", "fer_best"}
+    sentences = {"seq_rnn", "seq_gru", "seq_gru_no_embedding", "seq_lstm", "seq_bilstm"}
+    assert set(NAMES) >= faces | sentences | {"fer_base", "seq_base"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,6 +138,29 @@ def test_the_ladder_climbs():
     assert dropout.batch_norm and dropout.dropout > 0.5
 
 
+@pytest.mark.parametrize(
+    ("name", "cell", "embedding", "units", "epochs"),
+    [
+        ("seq_rnn", "simple_rnn", 64, 256, 50),
+        ("seq_gru", "gru", 64, 256, 50),
+        ("seq_gru_no_embedding", "gru", 0, 256, 50),
+        ("seq_lstm", "lstm", 128, 64, 150),
+    ],
+)
+def test_the_settings_of_the_study_for_sentences(name, cell, embedding, units, epochs):
+    c = get_config(name)
+    m = c.model
+    assert (m.cell, m.embedding, m.units, m.bidirectional) == (cell, embedding, units, False)
+    assert (m.dense, m.dropout, m.recurrent_init) == (1024, 0.2, "kernel")
+    assert (c.train.epochs, c.train.batch_size) == (epochs, 64)
+    assert (c.optimizer.name, c.schedule.name, c.schedule.learning_rate) == (
+        "adam", "constant", 1e-3,
+    )  # fmt: skip
+    assert not c.plateau.enabled and not c.early_stop.enabled
+    d = c.data
+    assert (d.english_words, d.english_letters_only, d.max_tokens) == (5, True, 7)
+
+
 # two steps of each
 
 
@@ -151,10 +176,39 @@ def tiny_faces(path):
     return Dataset("fer2013", splits, "faces.zip", "ab" * 32, notice="")
 
 
-@pytest.mark.parametrize("name", DERIVED)  # the base runs as fer_simple
+def of_task(task):
+    """The base runs as the config that changes nothing of it."""
+    return [name for name in DERIVED if get_config(name).task == task]
+
+
+def test_every_task_has_its_two_steps():
+    assert {*of_task("fer"), *of_task("seq")} == set(DERIVED)
+
+
+@pytest.mark.parametrize("name", of_task("seq"))
+def test_two_steps_on_sentences_and_the_scores(name, tmp_path):
+    config = get_config(name)
+    config.data.max_pairs = 20  # of the phrasebook
+    config.data.valid_fraction = 0.25
+    config.data.test_fraction = 0.25
+    config.train.batch_size = 5
+    config.train.eval_batch_size = 4
+    config.train.epochs = 1
+    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
+        seq_modes.train(config, tmp_path / "run")
+    (row,) = read_csv(tmp_path / "run" / "metrics.csv")
+    assert all(np.isfinite(value) for value in row.values())
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("*/manifest.json")
+    assert checkpoint.parent.name == "3"  # 2 steps + 1 epoch
+    splits = json.loads((tmp_path / "run" / "eval.json").read_text())["splits"]
+    assert {k: s["n"] for k, s in splits.items()} == {"train": 10, "valid": 5, "test": 5}
+    assert splits["valid"]["token_accuracy"] == pytest.approx(row["val_accuracy"])
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("name", of_task("fer"))
 def test_two_steps_of_training_and_the_scores(name, tmp_path, monkeypatch):
     config = get_config(name)
-    assert config.task == "fer", "a new task: give it tiny data here"
     monkeypatch.setattr(data, "load", tiny_faces)
     config.data.valid_fraction = 0.25
     config.train.batch_size = 5

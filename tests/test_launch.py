@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SIMPLE = "--config=configs/fer_simple.py"
+LSTM = "--config=configs/seq_lstm.py"
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets", "matplotlib", "PIL")
 
 
@@ -82,6 +83,10 @@ def check_error(result, *words):
         (["--config=configs/fer_bset.py"], ["configs/fer_bset.py"]),
         (["--mode=train"], ["--config=", "fer_best.py", "fer_simple.py"]),
         ([SIMPLE, "--config.task=fre"], ["task", "fre", "fer"]),
+        ([SIMPLE, "--mode=translate"], ["translate", "train, eval", "'fer'"]),
+        ([LSTM, "--mode=translat"], ["eval, translate, explore, cross_validate", "'translate'"]),
+        ([LSTM, "--mode=translate"], ["--mode=translate needs --inputs", "sentence", "stdin"]),
+        ([LSTM, "--mode=eval", "--inputs=x"], ["--inputs is not for --mode=eval"]),
     ],
     ids=lambda value: value[-1] if value[-1].startswith("-") else "",
 )

@@ -10,7 +10,7 @@ from seq_jax.text import build_vocabulary, decode
 SENTENCES = ["ನಾನು ಮನೆ ಗೆ", "ನಾನು ಮನೆ"]
 
 
-def one_by_one(logits, pad, start, end):
+def one_by_one(logits, pad, unk, start, end):
     """i32[T] of f32[T, V]: the tokens in the order of their logits, until one is allowed."""
     tokens, ended = [], False
     for place, row in enumerate(logits):
@@ -18,7 +18,7 @@ def one_by_one(logits, pad, start, end):
             tokens.append(pad)
             continue
         for token in sorted(range(len(row)), key=lambda v: -row[v]):
-            if token == start and place > 0 or token == pad and end is not None:
+            if token == unk or token == start and place > 0 or token == pad and end is not None:
                 continue
             break
         tokens.append(token)
@@ -33,7 +33,7 @@ def test_equals_a_loop_over_single_tokens(settings):
     logits = np.random.default_rng(0).normal(size=(200, 7, len(vocabulary.words)))
     logits = logits.astype(np.float32)
     expected = [one_by_one(row, **ids) for row in logits]
-    for decoder in (greedy, jax.jit(greedy, static_argnames=("pad", "start", "end"))):
+    for decoder in (greedy, jax.jit(greedy, static_argnames=("pad", "unk", "start", "end"))):
         tokens = np.asarray(decoder(logits, **ids))
         assert tokens.dtype == np.int32
         np.testing.assert_array_equal(tokens, expected)
@@ -42,10 +42,15 @@ def test_equals_a_loop_over_single_tokens(settings):
 
 
 def test_markers_of_a_vocabulary():
-    assert markers(build_vocabulary(SENTENCES)) == {"pad": 0, "start": 2, "end": 3}
-    assert markers(build_vocabulary(SENTENCES, unk=False)) == {"pad": 0, "start": 1, "end": 2}
+    assert markers(build_vocabulary(SENTENCES)) == {"pad": 0, "unk": 1, "start": 2, "end": 3}
+    assert markers(build_vocabulary(SENTENCES, unk=False)) == {
+        "pad": 0,
+        "unk": None,
+        "start": 1,
+        "end": 2,
+    }
     bare = build_vocabulary(SENTENCES, markers=False)
-    assert markers(bare) == {"pad": 0, "start": None, "end": None}
+    assert markers(bare) == {"pad": 0, "unk": 1, "start": None, "end": None}
 
 
 def test_a_model_that_is_sure_of_pad_still_gives_a_sentence():

@@ -1,0 +1,101 @@
+"""Every field of a translation config, with its unit and reason. The others derive from it.
+
+The data settings are the original study's filter, with punctuation stripped first; the model and
+its training are those of the original's LSTM, which configs/seq_lstm.py runs.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.task = "seq"
+
+    c.data = ml_collections.ConfigDict()
+    # folder of train.en + train.kn, or kan.txt (English TAB Kannada); "" takes data/phrasebook
+    c.data.path = ""
+    c.data.punctuation = "strip"  # or 'keep', which sets each mark apart as a token
+    # Filters: a pair that does not pass is removed. Words are counted without punctuation; 0 = off.
+    c.data.english_words = 5  # exactly so many, as the study
+    c.data.max_english_words = 0  # at most
+    c.data.english_letters_only = True  # ^[A-Za-z\s]*$, as the study
+    c.data.max_kannada_words = 0  # at most
+    c.data.kannada_script = True  # each Kannada word is made of Kannada letters
+    c.data.kannada_top_k = 700  # Kannada words in all, the most common; 404 pairs of shared/data
+    c.data.remove_duplicates = True  # of equal pairs only the first is kept
+    c.data.max_tokens = 7  # a side, with <start> and <end>: one long pair would pad all others
+    c.data.max_pairs = 500_000  # of more a random choice is kept, always the same: memory
+    c.data.skip_empty = False  # drop lines with one empty side, in place of an error
+    # Vocabularies come from the training part alone. With min_count 1 and no max_words training
+    # never meets an <unk>: in the source its vector then stays as it was drawn.
+    c.data.unk = True  # False: an unknown word is an error
+    c.data.english_min_count = 1  # words that occur less often become <unk>
+    c.data.kannada_min_count = 1
+    c.data.english_max_words = 0  # the most common; the others become <unk>; 0 = all are kept
+    c.data.kannada_max_words = 0
+    c.data.valid_fraction = 0.1  # of all pairs; by English sentence, none is on two sides
+    c.data.test_fraction = 0.2  # of all pairs; with folds it is 1 / folds
+    c.data.folds = 0  # parts for --mode=cross_validate, each the test part once; 0: one split
+    c.data.fold = 0  # which of them is the test part; cross_validate goes through all
+    c.data.split_seed = 0  # not the seed of the run, so that seeds share one split
+
+    c.model = ml_collections.ConfigDict()  # the fields are those of the class
+    c.model.name = "many_to_many"
+    c.model.embedding = 128  # numbers a token; 0: the token's number is the one input feature
+    c.model.cell = "lstm"  # simple_rnn, gru or lstm
+    c.model.units = 64  # in each direction
+    c.model.bidirectional = False  # a second layer reads from right to left
+    c.model.reset_after = True  # gru only: the form of Keras, cuDNN and PyTorch
+    c.model.recurrent_init = "kernel"  # as Keras; 'gates': each gate's matrix orthogonal
+    c.model.recurrent_dropout = 0.0  # share of the recurrent input set to 0
+    c.model.dense = 1024  # units
+    c.model.dropout = 0.2  # share of the dense layer's outputs set to 0
+
+    c.loss = ml_collections.ConfigDict()
+    c.loss.count_pad = False  # True: <PAD> is to be predicted too, and counts, as in the study
+
+    c.train = ml_collections.ConfigDict()
+    c.train.seed = 0  # parameters, order, noise
+    c.train.prng = "rbg"  # key type; 'threefry2x32' draws the same numbers on every device, slower
+    c.train.epochs = 150  # as the study's LSTM
+    c.train.batch_size = 64  # sentences
+    c.train.eval_batch_size = 256  # sentences
+    c.train.steps_per_call = 8  # an epoch of 512 pairs; matmuls lose nothing inside a scan
+    c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
+
+    c.optimizer = ml_collections.ConfigDict()
+    c.optimizer.name = "adam"  # adam, adamw or sgd (Nesterov)
+    c.optimizer.weight_decay = 0.0  # decoupled, adamw only
+    c.optimizer.momentum = 0.9  # sgd only
+    c.optimizer.clip_norm = 0.0  # global norm of the gradient, at most; 0 = off
+
+    c.schedule = ml_collections.ConfigDict()
+    c.schedule.name = "constant"  # constant, inverse_time or cosine
+    c.schedule.learning_rate = 1e-3  # the peak
+    c.schedule.warmup_epochs = 0.0  # linear, from 0
+    c.schedule.decay = 0.0  # inverse_time: lr / (1 + decay * step), as the Keras optimizers of 2021
+    c.schedule.final_fraction = 0.0  # cosine: of the peak, at the end
+
+    c.plateau = ml_collections.ConfigDict()  # ReduceLROnPlateau of Keras; the study used none here
+    c.plateau.enabled = False
+    c.plateau.monitor = "val_loss"
+    c.plateau.mode = "min"
+    c.plateau.factor = 0.2
+    c.plateau.patience = 5  # epochs without a better value
+    c.plateau.min_delta = 1e-4  # absolute
+    c.plateau.cooldown = 0  # epochs
+    c.plateau.min_lr = 0.0
+
+    c.early_stop = ml_collections.ConfigDict()  # EarlyStopping of Keras; the study used none here
+    c.early_stop.enabled = False
+    c.early_stop.monitor = "val_loss"
+    c.early_stop.mode = "min"
+    c.early_stop.patience = 10  # epochs without a better value
+    c.early_stop.min_delta = 0.0  # absolute
+    c.early_stop.baseline = ml_collections.config_dict.placeholder(float)  # to be beaten, or None
+    c.early_stop.start_from_epoch = 0
+
+    c.checkpoint = ml_collections.ConfigDict()  # which epoch is the best one, the one evaluated
+    c.checkpoint.monitor = "val_loss"
+    c.checkpoint.mode = "min"
+    return c.lock()

@@ -1,0 +1,135 @@
+"""Scores of translations on every split, beside those of the baselines: eval.json and the table.
+
+N = sentences of a split, T = tokens a side.
+"""
+
+import json
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from seq_jax import report
+from seq_jax.baselines import numbers
+from seq_jax.baselines import translate as translate_by_baselines
+from seq_jax.data import encode_pairs
+from seq_jax.decode import greedy, markers
+from seq_jax.filter import Pairs
+from seq_jax.scores import token_scores, translation_scores
+from seq_jax.task import arrays
+from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode
+from train_jax.checkpoint import Checkpoints, write_atomically
+from train_jax.epoch import batches
+
+
+class Translations(NamedTuple):
+    """What was made of one split."""
+
+    pairs: Pairs  # English and the true Kannada
+    predicted: np.ndarray  # i32[N, T]
+    target: np.ndarray  # i32[N, T]
+    vocabulary: Vocabulary  # of both
+    hypotheses: list[str]
+    baselines: dict[str, list[str]]  # name -> hypotheses; {} for train, known to them by heart
+
+
+def make_predict(model, vocabulary):
+    """The compiled (variables, source i32[B, T]) -> i32[B, T], numbers of the Kannada tokens."""
+    ids = markers(vocabulary)
+
+    def predict(variables, source):
+        logits = model.apply({"params": variables["params"]}, source, train=False)
+        return greedy(logits, **ids)
+
+    return jax.jit(predict)
+
+
+def predict_split(predict, variables, source, batch_size) -> np.ndarray:
+    """i32[N, T] on the host for source i32[N, T]."""
+    predicted = [predict(variables, source[i]) for i, _ in batches(len(source), batch_size)]
+    return np.concatenate(predicted)[: len(source)]
+
+
+def score(config, workdir, predict, task, dataset, splits, vocabularies):
+    """Translates every split with the best checkpoint; writes eval.json and translations.tsv.
+
+    Returns (the epoch of that checkpoint, {split: Translations}).
+    """
+    checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
+    saved = checkpoints.best()
+    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
+    translations = {}
+    for name, pairs in splits.items():
+        batch = arrays(pairs, vocabularies, task.identity["tokens"])
+        predicted = predict_split(predict, variables, batch["source"], config.train.eval_batch_size)
+        translations[name] = Translations(
+            pairs,
+            predicted,
+            batch["target"],
+            vocabularies.kannada,
+            [decode(vocabularies.kannada, row) for row in predicted],
+            {} if name == "train" else translate_by_baselines(splits["train"], pairs),
+        )
+    epoch = len(saved.record["history"])
+    write_scores(workdir, f"epoch {epoch}", dataset, translations)
+    return epoch, translations
+
+
+def write_scores(workdir, what, dataset, translations):
+    """Scores {split: Translations}: writes eval.json and translations.tsv, prints the table.
+
+    `what` says what made them, for the reader.
+    """
+    result = {
+        "data": dataset.name,
+        "sha256": dataset.sha256,
+        "scored": what,
+        "splits": {name: scores_of(t) for name, t in translations.items()},
+        "baselines": {name: baseline_scores(t) for name, t in translations.items() if t.baselines},
+    }
+    result["verdict"] = report.verdict(result)
+    write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
+    lines = ["split\tsource\treference\thypothesis"]
+    for name, t in translations.items():
+        lines += ["\t".join((name, *row)) for row in zip(*t.pairs, t.hypotheses, strict=True)]
+    write_atomically(workdir / "translations.tsv", "\n".join(lines) + "\n")
+    print(report.score_table(result, workdir))
+
+
+def scores_of(t: Translations) -> dict:
+    """Every score of the model on one split."""
+    tokens = token_scores(t.predicted, t.target, t.vocabulary)
+    return tokens | translation_scores(t.hypotheses, t.pairs.target)
+
+
+def baseline_scores(t: Translations) -> dict[str, dict]:
+    """{name: the same scores} of the baselines."""
+    length = t.target.shape[1]
+    return {
+        name: scores_of(t._replace(predicted=numbers(said, t.vocabulary, length), hypotheses=said))
+        for name, said in t.baselines.items()
+    }
+
+
+def pool(folds: list[Translations]) -> Translations:
+    """The translations of all folds as those of one split.
+
+    Each fold numbers words by the vocabulary of its own training part; here all are numbered by
+    one that has every word of the references.
+    """
+    pairs = Pairs(*(tuple(s for t in folds for s in t.pairs[side]) for side in (0, 1)))
+    english, kannada = build_vocabulary(pairs.source), build_vocabulary(pairs.target)
+    predicted = []
+    for t in folds:
+        unk = kannada.index[UNK]
+        renumber = np.array([kannada.index.get(word, unk) for word in t.vocabulary.words], np.int32)
+        predicted.append(renumber[t.predicted])
+    tokens = folds[0].target.shape[1]
+    return Translations(
+        pairs,
+        np.concatenate(predicted),
+        encode_pairs(pairs, english, kannada, max_tokens=tokens)["target"],
+        kannada,
+        [h for t in folds for h in t.hypotheses],
+        {name: [h for t in folds for h in t.baselines[name]] for name in folds[0].baselines},
+    )

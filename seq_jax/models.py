@@ -1,0 +1,80 @@
+"""The many-to-many networks of the original study: one target token a source token (flax.linen).
+
+B = batch, T = tokens a side, D = embedding, H = units, V = target vocabulary. A model is called as
+`model.apply(variables, source, train=...)` with source i32[B, T], 0 after the last token, and
+returns logits f32[B, T, V]; in training it draws from the 'dropout' key.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from seq_jax.recurrent import Bidirectional, Recurrent
+
+MODELS = ("many_to_many",)
+
+
+def make_model(name, *, source_vocabulary, target_vocabulary, **settings) -> nn.Module:
+    """The model of a config: `config.model.name` and the fields of that class."""
+    if name == "many_to_many":
+        return ManyToMany(
+            source_vocabulary=source_vocabulary, target_vocabulary=target_vocabulary, **settings
+        )
+    raise ValueError(f"model.name must be one of {MODELS}, got {name!r}")
+
+
+class ManyToMany(nn.Module):
+    """Embedding, one recurrent layer, and at each step a dense layer and one over the vocabulary.
+
+    The output at position t is target token t. Reading left to right it depends on source tokens 0
+    to t alone, so it cannot reorder: a bidirectional layer sees all of them. The recurrence is not
+    masked: the <PAD> steps after a short source are where the rest of a longer target comes out.
+    """
+
+    source_vocabulary: int  # numbers of tokens, <PAD> and its like included
+    target_vocabulary: int
+    embedding: int  # D; 0: none, the token number itself, as it is, is the one input feature
+    cell: str  # simple_rnn, gru or lstm
+    units: int  # H, in each direction
+    bidirectional: bool  # a second layer reads from right to left; both outputs are put together
+    reset_after: bool  # gru only, see cells.py
+    recurrent_init: str  # 'kernel', as Keras, or 'gates'; see cells.py
+    recurrent_dropout: float  # share of h set to 0 where it enters the recurrent matmul
+    dense: int  # units of the dense layer
+    dropout: float  # share of its outputs set to 0
+
+    @nn.compact
+    def __call__(self, source, *, train: bool):
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.embedding:
+            embed = nn.Embed(
+                self.source_vocabulary, self.embedding, embedding_init=embedding_init, name="embed"
+            )
+            x = embed(source)
+        else:
+            x = source[..., None].astype(jnp.float32)
+        layer = Recurrent(
+            cell=self.cell,
+            units=self.units,
+            reset_after=self.reset_after,
+            recurrent_dropout=self.recurrent_dropout,
+            recurrent_init=self.recurrent_init,
+            parent=None,
+        )
+        if self.bidirectional:
+            layer = Bidirectional(layer, parent=None)
+        _, x = layer.clone(parent=self, name="recurrent")(x, train=train)
+        x = nn.relu(dense(self.dense, name="hidden")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return dense(self.target_vocabulary, name="logits")(x)
+
+
+def embedding_init(key, shape, dtype=jnp.float32):
+    """Uniform in [-0.05, 0.05), as Keras."""
+    return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
+
+
+def dense(features, *, name):
+    """A dense layer, initialised as Keras does."""
+    return nn.Dense(features, kernel_init=nn.initializers.glorot_uniform(), name=name)

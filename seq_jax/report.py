@@ -1,0 +1,80 @@
+"""Tables on the console."""
+
+from seq_jax.filter import describe as describe_filter
+from seq_jax.text import unknown_words
+
+NEAREST = "nearest_neighbour"
+
+
+def describe(dataset, splits, vocabularies, tokens) -> str:
+    """What is trained on: source, hash, what the filter did, splits, vocabularies."""
+    lines = [f"data: {dataset.name} from {dataset.source}, sha256 {dataset.sha256[:16]}"]
+    lines.append(describe_filter(dataset.report))
+    lines.append(f"{'split':12s}{'pairs':>8s}  words that train's vocabulary lacks")
+    for name, pairs in splits.items():
+        lacking = [
+            f"{language.capitalize()} {unknown_share(vocabulary, sentences):.1%}"
+            for language, vocabulary, sentences in zip(
+                vocabularies._fields, vocabularies, pairs, strict=True
+            )
+        ]
+        lines.append(f"{name:12s}{len(pairs.source):8,d}  {', '.join(lacking)}")
+    sizes = ", ".join(
+        f"{language.capitalize()} {len(vocabulary.words):,}"
+        for language, vocabulary in vocabularies._asdict().items()
+    )
+    lines.append(f"vocabularies: {sizes}, <PAD> and its like included; {tokens} tokens a side")
+    return "\n".join(lines)
+
+
+def unknown_share(vocabulary, sentences) -> float:
+    """Of all words of the sentences, the share that the vocabulary lacks."""
+    words = sum(len(s.split()) for s in sentences)
+    return sum(len(unknown_words(vocabulary, s)) for s in sentences) / max(words, 1)
+
+
+def score_table(result, workdir) -> str:
+    """eval.json as a table, the baselines below each split, and the verdict."""
+    columns = ("token accuracy", "chrF++", "BLEU", "exact match")
+    lines = [
+        f"scores of {result['scored']} on {result['data']} ({workdir}/eval.json)",
+        f"{'split':30s}{'n':>8s}" + "".join(f"{c:>22s}" for c in columns) + f"{'PAD counted':>14s}",
+    ]
+    for name, scores in result["splits"].items():
+        lines.append(score_row(name, scores))
+        for baseline, scores in result["baselines"].get(name, {}).items():
+            lines.append(score_row(f"  {baseline.replace('_', ' ')}", scores))
+    lines.append(
+        "[95 % interval]. token accuracy: of words and <end>, at their places. PAD counted: the "
+        "original study's own\nmetric, accuracy over every position, <start> and <PAD> included. "
+        "Indented: baselines, fit on train alone."
+    )
+    return "\n".join([*lines, result["verdict"]])
+
+
+def score_row(name, s) -> str:
+    def cell(key, digits):
+        low, high = s[f"{key}_ci95"]
+        return f"{s[key]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+    cells = [cell("token_accuracy", 3), cell("chrf++", 1), cell("bleu", 1), cell("exact_match", 3)]
+    return (
+        f"{name:30s}{s['n']:8,d}" + "".join(f"{c:>22s}" for c in cells)
+        + f"{s['accuracy_pad_counted']:14.3f}"
+    )  # fmt: skip
+
+
+def verdict(result) -> str:
+    """Whether the model is any better than looking up the most similar sentence of train."""
+    name = list(result["splits"])[-1]  # test, or valid where there is none
+    model, nearest = result["splits"][name], result["baselines"][name][NEAREST]
+    score, other = model["chrf++"], nearest["chrf++"]
+    figures = f"chrF++ on {name}: {score:.1f}, of the nearest-neighbour baseline {other:.1f}"
+    if score <= other:
+        return (
+            f"{figures}. The model does NOT beat the baseline: copying the translation of the most "
+            "similar training sentence is as good or better."
+        )
+    if model["chrf++_ci95"][0] <= nearest["chrf++_ci95"][1]:
+        return f"{figures}. The model beats the baseline, but the 95 % intervals overlap."
+    return f"{figures}. The model beats the baseline."

@@ -1,0 +1,175 @@
+"""Sentence pairs as a task: from a config to vocabularies, model and loss.
+
+B = rows of a batch, T = tokens a side, V = Kannada vocabulary.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.errors import FlaxError
+
+from seq_jax import data as seq_data
+from seq_jax.decode import greedy, markers
+from seq_jax.models import make_model
+from seq_jax.text import PAD, START, Vocabulary, build_vocabulary
+from train_jax import metrics
+from train_jax.errors import UserError
+from train_jax.task import Task
+
+OFF_AT_0 = (  # filters of the config that are off at 0, where seq_jax.filter has None
+    "english_words", "max_english_words", "max_kannada_words", "max_tokens", "kannada_top_k",
+)  # fmt: skip
+FILTERS = (
+    "punctuation", "english_letters_only", "kannada_script", "remove_duplicates", "max_pairs",
+    "skip_empty",
+)  # fmt: skip
+MARKERS = 2  # <start> and <end>
+
+
+class Vocabularies(NamedTuple):
+    english: Vocabulary
+    kannada: Vocabulary
+
+
+def load_splits(config):
+    """(Dataset, {split: Pairs}): 'train', 'valid' and, where the config asks for one, 'test'."""
+    c = config.data
+    settings = {name: c[name] or None for name in OFF_AT_0} | {name: c[name] for name in FILTERS}
+    dataset = seq_data.load(c.path, **settings)
+    if dataset.notice:
+        print(dataset.notice)
+    splits = seq_data.split(
+        dataset.pairs,
+        valid_fraction=c.valid_fraction,
+        test_fraction=c.test_fraction,
+        folds=c.folds,
+        fold=c.fold,
+        seed=c.split_seed,
+    )
+    if not splits["valid"].source:
+        raise UserError(
+            "config: data.valid_fraction must be above 0: the best epoch is chosen on validation"
+        )
+    return dataset, {name: pairs for name, pairs in splits.items() if pairs.source}
+
+
+def tokens_a_side(config, dataset) -> int:
+    """T: data.max_tokens, or without it those of the longest sentence of all."""
+    sentences = (*dataset.pairs.source, *dataset.pairs.target)
+    return config.data.max_tokens or max(len(s.split()) for s in sentences) + MARKERS
+
+
+def build_vocabularies(config, train) -> Vocabularies:
+    """The words of the training part alone, so that nothing is known of the other sentences."""
+    c = config.data
+    for name in ("english_max_words", "kannada_max_words"):
+        if c[name] < 0:
+            raise UserError(f"config: data.{name} must be >= 0, got {c[name]}")
+    english, kannada = (
+        build_vocabulary(
+            sentences,
+            unk=c.unk,
+            max_words=c[f"{language}_max_words"] or None,
+            min_count=c[f"{language}_min_count"],
+        )
+        for language, sentences in zip(("english", "kannada"), train, strict=True)
+    )
+    return Vocabularies(english, kannada)
+
+
+def build_model(config, vocabularies):
+    """The flax module of `config.model`. UserError if its fields make no network."""
+    try:
+        model = make_model(
+            source_vocabulary=len(vocabularies.english.words),
+            target_vocabulary=len(vocabularies.kannada.words),
+            **config.model.to_dict(),
+        )
+        params = jax.eval_shape(functools.partial(init_model, model, 2), jax.random.key(0))
+    except (TypeError, ValueError, ArithmeticError, FlaxError) as error:
+        raise UserError(f"config: model: {error}") from error
+    if any(leaf.size == 0 for leaf in jax.tree.leaves(params)):
+        raise UserError("config: model: a layer has no parameters: a size is 0")
+    return model
+
+
+def init_model(model, tokens, key):
+    """{'params': ...} for sentences of T tokens."""
+    return model.init(key, jnp.zeros((1, tokens), jnp.int32), train=False)
+
+
+def make_task(config, model, dataset, splits, vocabularies) -> Task:
+    """Binds model, loss and data of a config for the training loop."""
+    tokens = tokens_a_side(config, dataset)
+    sums = make_sums(vocabularies.kannada, count_pad=config.loss.count_pad)
+
+    def loss(params, batch_stats, batch, key):
+        logits = model.apply({"params": params}, batch["source"], train=True, rngs={"dropout": key})
+        scores = sums(logits, batch)
+        return metrics.safe_divide(scores["loss"]), (scores, batch_stats)
+
+    def evaluate(variables, batch):
+        logits = model.apply({"params": variables["params"]}, batch["source"], train=False)
+        return sums(logits, batch)
+
+    return Task(
+        init=functools.partial(init_model, model, tokens),
+        loss=loss,
+        evaluate=evaluate,
+        train=arrays(splits["train"], vocabularies, tokens),
+        valid=arrays(splits["valid"], vocabularies, tokens),
+        identity={
+            "data": dataset.name,
+            "sha256": dataset.sha256,
+            "tokens": tokens,
+            "english_sha256": vocabularies.english.sha256,
+            "kannada_sha256": vocabularies.kannada.sha256,
+        },
+        unit="sentences",
+    )
+
+
+def make_sums(vocabulary, *, count_pad):
+    """(logits f32[B, T, V], batch) -> {name: Mean}, over tokens and not over sentences.
+
+    loss: cross-entropy of the real target tokens, <start> and <end> included. With `count_pad` of
+        every position, as in the original study: predicting <PAD> then lowers it, all the more the
+        longer the padding is.
+    accuracy: of what `greedy` decodes, over the real target tokens but <start>, which is the same
+        in every sentence: `scores.token_scores` during training. An <unk> is never a hit, since
+        `greedy` gives none.
+    accuracy_pad_counted: of the same over every position: the original study's own metric, but for
+        what `greedy` rules out (that study took the bare argmax).
+    """
+    pad, start = (vocabulary.index[word] for word in (PAD, START))
+    ids = markers(vocabulary)
+
+    def sums(logits, batch):
+        target = batch["target"]
+        every = jnp.broadcast_to(batch["mask"][:, None], target.shape)
+        real = every * (target != pad).astype(every.dtype)
+        counted = real * (target != start).astype(every.dtype)
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+        hits = (greedy(logits, **ids) == target).astype(every.dtype)
+        return {
+            "loss": metrics.masked_mean(entropy, every if count_pad else real),
+            "accuracy": metrics.masked_mean(hits, counted),
+            "accuracy_pad_counted": metrics.masked_mean(hits, every),
+        }
+
+    return sums
+
+
+def arrays(pairs, vocabularies, tokens) -> dict[str, np.ndarray]:
+    """Sentences as a batch: source i32[N, T], target i32[N, T]."""
+    return seq_data.encode_pairs(pairs, *vocabularies, max_tokens=tokens)
+
+
+def fit_settings(config) -> dict:
+    """The arguments of `train_jax.loop.fit` in a config."""
+    names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
+    return config.train.to_dict() | {name: config[name].to_dict() for name in names}
