@@ -62,6 +62,9 @@ def test_dictionary_worked_by_hand():
     assert translate("home i go") == "ಮನೆಗೆ ನಾನು ಹೋದೆ"  # in the English order
     assert translate("you run") == min("ನೀವು", "ಹೋದಿರಿ")  # train lacks run
     assert translate("run") == ""
+    # b: with ಗ 2 * 2 / (2 + 4), with ಕ as much, 2 * 1 / (2 + 1), but seen together only once
+    pairs = Pairs(("b x", "b y", "x", "y"), ("ಗ ಕ", "ಗ", "ಗ", "ಗ"))
+    assert baselines.fit(pairs)["dictionary"]("b") == "ಗ"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -85,6 +88,8 @@ def test_nearest_neighbour_worked_by_hand():
     assert translate("you come home") == "ನಾನು ಮನೆಗೆ ಬಂದೆ"  # 2 of 4 words; you go: 1 of 4
     assert translate("go go go") == "ನೀವು ಹೋದಿರಿ"  # 1 of 2, as i go, which comes later
     assert translate("stay") == translate("") == HOUSE.target[0]
+    # 1 of 2 different words, and 2 of 4
+    assert baselines.fit(Pairs(("a", "a b c d"), ("ಕ", "ಗ")))["nearest_neighbour"]("a b b") == "ಕ"
 
 
 @pytest.mark.parametrize("seed", range(5))
