@@ -18,7 +18,10 @@ from ml_collections import config_flags
 
 # config.task -> its module, and --mode -> (function of that module, the flags that are its own)
 TASKS = {
-    "fer": ("fer_jax.modes", {"train": ("train", ()), "eval": ("evaluate", ())}),
+    "fer": (
+        "fer_jax.modes",
+        {"train": ("train", ()), "eval": ("evaluate", ()), "explore": ("explore", ())},
+    ),
     "seq": (
         "seq_jax.modes",
         {

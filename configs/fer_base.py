@@ -88,4 +88,13 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.eval = ml_collections.ConfigDict()
     c.eval.tta = "none"  # 'flip' averages an image and its mirror
+
+    c.explore = ml_collections.ConfigDict()  # --mode=explore; decides nothing in training
+    c.explore.classes = ("angry", "surprise")  # of the AUC map: above 0.5 is brighter in the second
+    c.explore.grid = 3  # rows and columns that a face is shrunk to, 1 to 48
+    c.explore.resampling = "lanczos"  # as Pillow names it; this one gives the original's numbers
+    c.explore.split = "train"  # of the AUC map, samples and mean faces
+    c.explore.bootstrap = 1000  # resamples for the 95 % intervals; 0 = no interval
+    c.explore.samples = 10  # faces of each class to show
+    c.explore.seed = 0  # of resamples and samples
     return c.lock()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fer_jax import explore as explore_lib
 from fer_jax import report
 from fer_jax.evaluate import make_predict, score
 from fer_jax.task import build_model, fit_settings, load_splits, make_task
@@ -35,3 +36,9 @@ def evaluate(config, workdir: Path):
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)  # refuses another model or data
         score(config, workdir, predict, task, dataset, splits)
+
+
+def explore(config, workdir: Path):
+    """Describes the data in tables and figures; trains nothing."""
+    with lock_workdir(workdir):
+        explore_lib.explore(config, workdir)

@@ -71,7 +71,7 @@ def check_config(workdir: Path, config: dict, identity: dict):
     """Compares with what a run wrote.
 
     `data.path` may change between runs, since `identity` holds the hash of the data itself, and
-    `eval`, which decides nothing in training.
+    the fields of the other modes, which decide nothing in training.
 
     Raises:
       UserError: the workdir holds a run with another config or other data; names the differences.
@@ -80,7 +80,7 @@ def check_config(workdir: Path, config: dict, identity: dict):
     old = {"config": old["config"], "identity": old["identity"]}
     # through JSON, which knows no tuples
     new = json.loads(json.dumps({"config": config, "identity": identity}))
-    free = ("config.data.path:", "config.eval.")
+    free = ("config.data.path:", "config.eval", "config.explore", "config.explain")
     changed = [d for d in differences(old, new) if not d.startswith(free)]
     if changed:
         raise UserError(
