@@ -41,6 +41,8 @@ class Dataset(NamedTuple):
 def load(path: str) -> Dataset:
     """FER-2013 from `path`; if that is '', from data/raw/fer2013; if nothing is there, drawn faces.
 
+    A `path` of 'drawn' asks for the drawn faces, whatever lies in data/raw.
+
     Args:
         path: archive.zip, the folder unpacked from it, fer2013.csv or icml_face_data.csv, or a
             folder that holds exactly one of these. One that is wrong is never replaced by others.
@@ -48,8 +50,10 @@ def load(path: str) -> Dataset:
     Raises:
         UserError: every mistake in the source, see data/fer2013/source.py.
     """
+    if path == "drawn":
+        return _drawn_faces(DRAWN_NOTICE.replace("no FER-2013 was found, so these", "these"))
     if not path and not _anything_in(RAW):
-        return _drawn_faces()
+        return _drawn_faces(DRAWN_NOTICE)
     source = fer2013.find(path or RAW)
     splits, sha256 = cache.load(source, CACHE)
     return Dataset("fer2013", _as_faces(splits), str(source.path), sha256, notice="")
@@ -59,12 +63,12 @@ def _anything_in(folder: Path) -> bool:
     return folder.is_dir() and any(not name.startswith(".") for name in os.listdir(folder))
 
 
-def _drawn_faces() -> Dataset:
+def _drawn_faces(notice) -> Dataset:
     from data.drawn_faces import load as load_drawn_faces
 
     splits = load_drawn_faces()
     return Dataset(
-        "drawn_faces", _as_faces(splits), "embedded", fer2013.content_sha256(splits), DRAWN_NOTICE
+        "drawn_faces", _as_faces(splits), "embedded", fer2013.content_sha256(splits), notice
     )
 
 

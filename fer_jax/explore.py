@@ -62,7 +62,9 @@ def explore(config, workdir: Path) -> None:
                     "settings": c.to_dict(),
                     "n": [len(first), len(second)],
                     "auc": result.auc.tolist(),
-                    "ci95": None if not c.bootstrap else [result.low.tolist(), result.high.tolist()],
+                    "ci95": None
+                    if not c.bootstrap
+                    else [result.low.tolist(), result.high.tolist()],
                 },
             },
             indent=1,
@@ -118,8 +120,9 @@ def chosen_split(c, dataset: Dataset) -> Faces:
 def class_counts(splits: dict[str, Faces]) -> dict[str, dict[str, int]]:
     """{split: {class: images}}."""
     return {
-        name: dict(zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)).tolist(),
-                       strict=True))  # fmt: skip
+        name: dict(
+            zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)).tolist(), strict=True)
+        )  # fmt: skip
         for name, faces in splits.items()
     }
 
@@ -186,7 +189,9 @@ def describe_counts(counts) -> str:
     for name in CLASSES:
         cells = [f"{row[name]:12,d} {row[name] / totals[s]:6.1%}" for s, row in counts.items()]
         lines.append(f"{name:10s}" + "".join(f"{cell:>20s}" for cell in cells))
-    return "\n".join([*lines, f"{'all':10s}" + "".join(f"{n:12,d}{'':8s}" for n in totals.values())])
+    return "\n".join(
+        [*lines, f"{'all':10s}" + "".join(f"{n:12,d}{'':8s}" for n in totals.values())]
+    )
 
 
 def describe_duplicates(d) -> str:
@@ -198,8 +203,8 @@ def describe_duplicates(d) -> str:
         a, b = pair.split(", ")
         lines.append(f"{b}: {count:,} have a twin in {a}")
     lines.append(
-        f"over all splits: {d['groups']:,} groups of identical images; in "
-        f"{d['conflicting_groups']:,} of them ({d['conflicting_images']:,} images) the labels differ"
+        f"over all splits: {d['groups']:,} groups of identical images; the labels differ in "
+        f"{d['conflicting_groups']:,} of them ({d['conflicting_images']:,} images)"
     )
     lines += [f"{count:6d}  {pair}" for pair, count in d["conflicting_labels"].items()]
     return "\n".join(lines)
@@ -226,7 +231,7 @@ def describe_auc(result: AucMap, title, c, original, others) -> str:
         at = row, column
         line = f"{pixel_name(row, column, c.grid):16s}{result.auc[at]:7.3f}"
         if c.bootstrap:
-            line += f"     {result.low[at]:.3f}-{result.high[at]:.3f}  "
+            line += f"{'':7s}{result.low[at]:.3f}-{result.high[at]:.3f}"
         if original is not None:
             line += f"{original[at]:12.3f}{result.auc[at] - original[at]:+12.4f}"
         lines.append(line)

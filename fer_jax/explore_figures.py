@@ -32,7 +32,7 @@ def draw_samples(samples: list[np.ndarray], path: Path, title: str) -> None:
     for row, images in enumerate(samples):
         for column, image in enumerate(images):
             board[row * 50 : row * 50 + 48, column * 50 : column * 50 + 48] = image
-    figure = Figure(figsize=(1.2 + 0.75 * columns, 0.5 + 0.75 * len(samples)), layout="constrained")
+    figure = Figure(figsize=(1 + 0.5 * columns, 0.4 + 0.5 * len(samples)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(board, cmap="gray", vmin=0, vmax=255)
     axes.set_yticks([row * 50 + 24 for row in range(len(samples))], CLASSES)

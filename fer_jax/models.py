@@ -47,10 +47,10 @@ class SimpleCNN(nn.Module):
             return nn.Dropout(self.dropout, deterministic=not train)(x)
 
         for features in self.features:
-            x = max_pool(nn.relu(conv(features, dtype=self.dtype)(x)))
+            x = MaxPool()(ReLU()(conv(features, dtype=self.dtype)(x)))
             x = after(x)
         x = x.reshape(x.shape[0], -1)
-        x = after(nn.relu(dense(self.dense, dtype=self.dtype)(x)))
+        x = after(ReLU()(dense(self.dense, dtype=self.dtype)(x)))
         return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
 
@@ -68,16 +68,16 @@ class LoboCNN(nn.Module):
         def drop(rate, x):
             return nn.Dropout(rate, deterministic=not train)(x)
 
-        x = nn.relu(conv(32, dtype=self.dtype)(x))
-        x = nn.relu(conv(64, dtype=self.dtype)(x))
+        x = ReLU()(conv(32, dtype=self.dtype)(x))
+        x = ReLU()(conv(64, dtype=self.dtype)(x))
         x = batch_norm(x, train=train, dtype=self.dtype)
-        x = drop(0.25, max_pool(x))
-        x = nn.relu(conv(128, dtype=self.dtype)(x))
-        x = nn.relu(conv(256, padding="VALID", dtype=self.dtype)(x))
+        x = drop(0.25, MaxPool()(x))
+        x = ReLU()(conv(128, dtype=self.dtype)(x))
+        x = ReLU()(conv(256, padding="VALID", dtype=self.dtype)(x))
         x = batch_norm(x, train=train, dtype=self.dtype)
-        x = drop(0.25, max_pool(x))
+        x = drop(0.25, MaxPool()(x))
         x = x.reshape(x.shape[0], -1)
-        x = drop(0.5, nn.relu(dense(1024, dtype=self.dtype)(x)))
+        x = drop(0.5, ReLU()(dense(1024, dtype=self.dtype)(x)))
         return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
 
@@ -105,11 +105,23 @@ class BestCNN(nn.Module):
                 if unit > 0 and x.shape[-1] == features:
                     y = y + x
                 last = unit == len(block) - 1 and block is not self.features[-1]
-                y = max_pool(y) if last else y
-                x = nn.relu(batch_norm(y, train=train, dtype=self.dtype))
+                y = MaxPool()(y) if last else y
+                x = ReLU()(batch_norm(y, train=train, dtype=self.dtype))
         x = x.mean((1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class ReLU(nn.Module):
+    """max(x, 0). A module, as MaxPool is, so that `fer_jax.explain` finds its output by name."""
+
+    def __call__(self, x):
+        return nn.relu(x)
+
+
+class MaxPool(nn.Module):
+    def __call__(self, x):
+        return max_pool(x)
 
 
 def standardize(x):

@@ -85,6 +85,15 @@ def test_drawn_faces_only_when_nothing_is_there(places):
     assert data.load("").name == "drawn_faces"
 
 
+def test_drawn_faces_can_be_asked_for(places):
+    (places / "raw").mkdir()
+    (places / "raw" / "fer2013.csv").write_text("emotion,pixels,Usage\n")
+    dataset = data.load("drawn")
+    assert dataset.name == "drawn_faces"
+    assert "no FER-2013 was found" not in dataset.notice
+    assert "say nothing about people" in dataset.notice
+
+
 def test_the_notice_is_three_lines_that_say_how_to_get_the_real_faces(places):
     notice = data.load("").notice
     assert len(notice.splitlines()) == 3
