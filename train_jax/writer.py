@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from train_jax.checkpoint import write_atomically
 from train_jax.errors import UserError
 
 SECONDS_BETWEEN_REPORTS = 1.0
+# A whole section may be absent from a run that is older than its mode.
+DECIDES_NOTHING = re.compile(r"config\.(data\.path|(eval|explore|explain)(\.[^:]*)?): ")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -71,7 +74,7 @@ def check_config(workdir: Path, config: dict, identity: dict):
     """Compares with what a run wrote.
 
     `data.path` may change between runs, since `identity` holds the hash of the data itself, and
-    the fields of the other modes, which decide nothing in training.
+    the fields of other modes, which decide nothing in training.
 
     Raises:
       UserError: the workdir holds a run with another config or other data; names the differences.
@@ -80,8 +83,7 @@ def check_config(workdir: Path, config: dict, identity: dict):
     old = {"config": old["config"], "identity": old["identity"]}
     # through JSON, which knows no tuples
     new = json.loads(json.dumps({"config": config, "identity": identity}))
-    free = ("config.data.path:", "config.eval", "config.explore", "config.explain")
-    changed = [d for d in differences(old, new) if not d.startswith(free)]
+    changed = [d for d in differences(old, new) if not DECIDES_NOTHING.match(d)]
     if changed:
         raise UserError(
             f"{workdir} holds a run with other settings:\n  "

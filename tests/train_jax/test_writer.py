@@ -89,6 +89,10 @@ def test_settings_of_evaluation_may_change(trained):
     write_config(trained, changed(eval={"tta": "flip"}), IDENTITY)
     with pytest.raises(UserError, match="config.evaluate: '.absent.' -> 'b'"):
         write_config(trained, changed(evaluate="b"), IDENTITY)
+    write_config(trained, changed(explore={"grid": 3}, explain={"size": 8}), IDENTITY)
+    write_config(trained, CONFIG, IDENTITY)  # of a version without these modes
+    with pytest.raises(UserError, match="config.explorer"):
+        write_config(trained, changed(explorer=1), IDENTITY)
 
 
 @pytest.mark.parametrize(
