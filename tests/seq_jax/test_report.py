@@ -56,8 +56,14 @@ def test_score_table():
 def test_verdict(model, nearest, words, split):
     text = report.verdict(result(scores(*model), scores(*nearest), split))
     assert words in text
-    assert f"chrF++ on {split}: {model[0]:.1f}, of the nearest-neighbour baseline" in text
-    assert f"{nearest[0]:.1f}" in text
+    figures = f"chrF++ on {split}: {model[0]:.1f}, of the best baseline, nearest neighbour, "
+    assert f"{figures}{nearest[0]:.1f}." in text
+
+
+def test_the_verdict_is_about_the_best_baseline():
+    both = result(scores(20, 19, 21), scores(18, 17, 19))
+    both["baselines"]["test"]["dictionary"] = scores(22, 21, 23)
+    assert "of the best baseline, dictionary, 22.0. The model does NOT beat" in report.verdict(both)
 
 
 def test_describe():
