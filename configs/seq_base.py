@@ -78,8 +78,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.plateau = ml_collections.ConfigDict()  # ReduceLROnPlateau of Keras; the study used none here
     c.plateau.enabled = False
-    c.plateau.monitor = "val_loss"
-    c.plateau.mode = "min"
+    c.plateau.monitor = "val_accuracy"
+    c.plateau.mode = "max"
     c.plateau.factor = 0.2
     c.plateau.patience = 5  # epochs without a better value
     c.plateau.min_delta = 1e-4  # absolute
@@ -88,14 +88,16 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.early_stop = ml_collections.ConfigDict()  # EarlyStopping of Keras; the study used none here
     c.early_stop.enabled = False
-    c.early_stop.monitor = "val_loss"
-    c.early_stop.mode = "min"
+    c.early_stop.monitor = "val_accuracy"
+    c.early_stop.mode = "max"
     c.early_stop.patience = 10  # epochs without a better value
     c.early_stop.min_delta = 0.0  # absolute
     c.early_stop.baseline = ml_collections.config_dict.placeholder(float)  # to be beaten, or None
     c.early_stop.start_from_epoch = 0
 
     c.checkpoint = ml_collections.ConfigDict()  # which epoch is the best one, the one evaluated
-    c.checkpoint.monitor = "val_loss"
-    c.checkpoint.mode = "min"
+    # Not val_loss: few sentences make a model sure of itself long before it is at its best. On the
+    # phrasebook seq_lstm's val_loss is least in epoch 23, with 22 % of tokens right, then 35 %.
+    c.checkpoint.monitor = "val_accuracy"  # of tokens, without <PAD> and <start>
+    c.checkpoint.mode = "max"
     return c.lock()

@@ -281,7 +281,7 @@ def test_fit_settings_are_the_arguments_of_fit():
     settings = task.fit_settings(config_of(train__epochs=11, train__seed=5))
     assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
     assert (settings["epochs"], settings["seed"]) == (11, 5)
-    assert settings["checkpoint"] == {"monitor": "val_loss", "mode": "min"}
+    assert settings["checkpoint"] == {"monitor": "val_accuracy", "mode": "max"}
 
 
 @pytest.mark.parametrize(
