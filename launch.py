@@ -1,8 +1,9 @@
-"""Trains and evaluates: parses the flags, looks up the task, makes one call.
+"""Trains, evaluates, predicts: parses the flags, looks up the task, makes one call.
 
 python launch.py --config=configs/fer_best.py
 python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=runs/seed1
 python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
+python launch.py --mode=predict --inputs=photo.jpg,folder/,clip.mp4
 python launch.py --config=configs/seq_lstm.py --mode=translate --inputs="in front of her house"
 """
 
@@ -20,7 +21,12 @@ from ml_collections import config_flags
 TASKS = {
     "fer": (
         "fer_jax.modes",
-        {"train": ("train", ()), "eval": ("evaluate", ()), "explore": ("explore", ())},
+        {
+            "train": ("train", ()),
+            "eval": ("evaluate", ("weights",)),
+            "explore": ("explore", ()),
+            "predict": ("predict", ("weights", "inputs")),
+        },
     ),
     "seq": (
         "seq_jax.modes",
@@ -33,20 +39,29 @@ TASKS = {
         },
     ),
 }
+ON_WEIGHTS = {"weights", "inputs"}  # modes with both run on exported weights, not on a run ...
+SHIPPED = "configs/fer_best.py"  # ... and need no --config: these weights are in weights/
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "configs/NAME.py. --config.a.b=value sets a field.", lock_config=True
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run. The default is runs/NAME. One that exists is continued."
+    "workdir",
+    None,
+    "Folder of the run, or for what the mode writes. The default is runs/NAME, or "
+    "runs/MODE without a run. A run that exists is continued.",
 )
 MODE = flags.DEFINE_string(
     "mode", "train", "; ".join(f"{t}: {', '.join(modes)}" for t, (_, modes) in TASKS.items())
 )
-INPUTS = flags.DEFINE_string(
-    "inputs", None, "translate: a sentence, a file with a sentence a line, or - for stdin."
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "eval, predict: a folder of exported weights, such as weights/fer_best."
 )
+INPUTS = flags.DEFINE_string(
+    "inputs", None, "predict: pictures, folders, videos, webcam:0, separated by commas. "
+    "translate: a sentence, a file with a sentence a line, or - for stdin."
+)  # fmt: skip
 
 
 def use_huge_pages():
@@ -65,7 +80,8 @@ def parse_flags(argv) -> list[str]:
     """What absl makes of argv, with one line and exit code 2 for every mistake in it."""
     try:
         # --config first: its fields are flags only once it is read (ml_collections asks sys.argv)
-        sys.argv[1:] = sorted(argv[1:], key=lambda a: not a.startswith("--config="))
+        given = [*argv[1:], *([f"--config={SHIPPED}"] if _needs_no_config(argv) else [])]
+        sys.argv[1:] = sorted(given, key=lambda a: not a.startswith("--config="))
         rest = FLAGS(sys.argv)
         if FLAGS.help or FLAGS.helpshort or FLAGS.helpfull:
             return rest
@@ -80,8 +96,9 @@ def parse_flags(argv) -> list[str]:
         own = modes[MODE.value][1]
         if INPUTS.value is None and "inputs" in own:
             raise flags.Error(f"--mode={MODE.value} needs --inputs: {FLAGS['inputs'].help}")
-        if INPUTS.value is not None and "inputs" not in own:
-            raise flags.Error(f"--inputs is not for --mode={MODE.value}")
+        for name in ON_WEIGHTS.difference(own):
+            if FLAGS[name].value is not None:
+                raise flags.Error(f"--{name} is not for --mode={MODE.value}")
     except (AttributeError, KeyError) as error:  # of ml_collections, which knows the nearest key
         hint = re.search("Did you mean .*[?]", str(error))
         wrong = re.search(r"\w+", str(error))[0]
@@ -100,21 +117,29 @@ def main(argv):
     logging.set_verbosity(logging.ERROR)  # orbax and jax report every step they take
     config = CONFIG.value
     name = Path(config_flags.get_config_filename(FLAGS["config"])).stem
-    workdir = Path(WORKDIR.value or Path("runs") / name)
     module, modes = TASKS[config.task]
     function, own = modes[MODE.value]
+    without_run = WEIGHTS.value is not None or ON_WEIGHTS.issubset(own)
+    workdir = Path(WORKDIR.value or Path("runs") / (MODE.value if without_run else name))
     task = importlib.import_module(module)
     from train_jax.errors import UserError  # here, or --help would wait for jax
     from train_jax.interrupt import Interrupted
 
     try:
-        getattr(task, function)(config, workdir, **{name: FLAGS[name].value for name in own})
+        return getattr(task, function)(config, workdir, **{name: FLAGS[name].value for name in own})
     except UserError as error:
         return _fail(f"error: {error}")
     except Interrupted as interrupted:
         return _fail(str(interrupted), interrupted.exit_code)
     except KeyboardInterrupt:  # outside of training: nothing was in progress that could be lost
         return _fail("interrupted; run the same command again", 130)
+
+
+def _needs_no_config(argv) -> bool:
+    """Whether argv names a mode that runs on exported weights, and no config."""
+    modes = {mode: own for _, modes in TASKS.values() for mode, (_, own) in modes.items()}
+    named = any(f"--mode={mode}" in argv for mode, own in modes.items() if ON_WEIGHTS == {*own})
+    return named and not any(a == "--config" or a.startswith("--config=") for a in argv)
 
 
 def _check_choice(name, value, choices, where=""):

@@ -98,4 +98,16 @@ def get_config() -> ml_collections.ConfigDict:
     c.explore.bootstrap = 1000  # resamples for the 95 % intervals; 0 = no interval
     c.explore.samples = 10  # faces of each class to show
     c.explore.seed = 0  # of resamples and samples
+
+    c.predict = ml_collections.ConfigDict()  # decides nothing in training
+    c.predict.detector = "haar"  # OpenCV's frontal faces; none: each picture is one face already
+    c.predict.min_face = 40  # pixels, side of the smallest face that is looked for; at least 24
+    c.predict.margin = 0.0  # added to each side of the box, as a share of it
+    c.predict.align = True  # turn the crop until the eyes are level
+    c.predict.threshold = 0.5  # calibrated probability; below it the answer is "not sure"
+    c.predict.smoothing = 0.0  # videos: weight of the past in the average of a face; 0 = off
+    c.predict.every = 1  # videos: 5 looks at each fifth frame
+    c.predict.max_frames = 0  # of a video or webcam, that are looked at; 0 = all
+    c.predict.max_pixels = 50_000_000  # of a picture; a larger one is not decoded
+    c.predict.max_pictures = 500  # annotated pictures that are written
     return c.lock()

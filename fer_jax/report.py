@@ -23,9 +23,10 @@ def score_table(result, workdir) -> str:
     """eval.json as a table, the majority-class baseline beside each accuracy."""
     view = "image and mirror averaged" if result["tta"] == "flip" else "single view"
     lines = [
-        f"scores of epoch {result['epoch']} on {result['data']}, {view} ({workdir}/eval.json)",
+        f"scores of {result['weights']} (epoch {result['epoch']}) on {result['data']}, {view} "
+        f"({workdir}/eval.json)",
         f"{'split':20s}{'n':>8s}{'accuracy':>10s}{'95 % interval':>17s}{'majority':>10s}"
-        f"{'recall':>9s}{'F1':>8s}{'top 2':>8s}{'NLL':>8s}{'ECE':>8s}",
+        f"{'recall':>9s}{'F1':>8s}{'top 2':>8s}{'NLL':>8s}{'ECE':>8s}{'ECE/T':>8s}",
     ]
     rows = list(result["splits"].items())
     rows += [(f"{name}, clean", s) for name, s in result["clean"].items()]
@@ -34,18 +35,37 @@ def score_table(result, workdir) -> str:
         lines.append(
             f"{name:20s}{s['n']:8,d}{s['accuracy']:10.4f}   {low:.4f}-{high:.4f}"
             f"{s['majority']:9.4f}{s['macro_recall']:10.4f}{s['macro_f1']:8.4f}{s['top2']:8.4f}"
-            f"{s['nll']:8.4f}{s['ece']:8.4f}"
+            f"{s['nll']:8.4f}{s['ece']:8.4f}{s['calibrated']['ece']:8.4f}"
         )
     lines.append(
-        "clean: without the images that have a pixel-identical twin in train. majority: accuracy "
-        "of always answering\nthe most frequent class of train. recall, F1: means over the classes."
+        "clean: without the images that have a pixel-identical twin in train. majority: accuracy\n"
+        "of always answering the most frequent class of train. recall, F1: means over the classes."
+        "\nECE/T: calibration error at the temperature fitted on valid, "
+        f"{result['temperature']:.3f}."
     )
     return "\n".join(lines)
 
 
+def coverage_table(result) -> str:
+    """Share of each split kept, and right, if answers below a calibrated probability do not count.
+
+    The whole train split is left out: it was trained on.
+    """
+    splits = {name: s["coverage"] for name, s in result["splits"].items() if name != "train"}
+    lines = [f"{'probability':>11s}" + "".join(f"{name + ': kept, right':>26s}" for name in splits)]
+    for rows in zip(*splits.values(), strict=True):
+        line = f"{'at least ' + format(rows[0]['threshold'], '.2f'):>11s}"
+        for row in rows:
+            right = "-" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
+            line += f"{row['kept']:18.4f}{right:>8s}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def draw_confusion(workdir: Path, scores, data_name):
-    """figures/confusion.png: for each split but train, in % of the true class, with counts."""
-    names = [name for name in scores if name != "train"]
+    """figures/confusion.png: for each split but train, unless there is no other; in % of the true
+    class, with counts."""
+    names = [name for name in scores if name != "train"] or ["train"]
     figure = Figure(figsize=(6 * len(names), 5.6), layout="constrained")
     for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
         confusion = np.array(scores[name]["confusion"])

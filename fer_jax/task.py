@@ -19,49 +19,59 @@ from train_jax.task import Task
 
 def load_splits(config):
     """(Dataset, {split: Faces}): 'train' is the part to train on, 'valid' is taken from train."""
-    c = config.data
-    dataset = fer_data.load(c.path)
+    dataset = fer_data.load(config.data.path)
     if dataset.notice:
         print(dataset.notice)
-    splits = dict(dataset.splits)
-    if "train" not in splits:
+    if "train" not in dataset.splits:
         raise UserError(
-            f"{dataset.source} has no training images (only {', '.join(splits)}): training needs "
-            "train/<class>/Training_*.jpg, or CSV rows with Usage 'Training'"
+            f"{dataset.source} has no training images (only {', '.join(dataset.splits)}): training "
+            "needs train/<class>/Training_*.jpg, or CSV rows with Usage 'Training'"
         )
+    return dataset, divide(dataset.splits, config.data)
+
+
+def divide(splits, c) -> dict:
+    """`splits` with 'valid' taken from 'train', as `c`, the fields of `config.data`, say."""
     try:
-        splits["train"], valid = fer_data.split_validation(
-            splits["train"], fraction=c.valid_fraction, seed=c.split_seed
+        train, valid = fer_data.split_validation(
+            splits["train"], fraction=c["valid_fraction"], seed=c["split_seed"]
         )
-        splits["train"] = fer_data.take_fraction(
-            splits["train"], fraction=c.train_fraction, seed=c.split_seed
-        )
+        train = fer_data.take_fraction(train, fraction=c["train_fraction"], seed=c["split_seed"])
     except ValueError as error:
         raise UserError(f"config: data: {error}") from error
     rest = {name: faces for name, faces in splits.items() if name != "train"}
-    return dataset, {"train": splits["train"], "valid": valid} | rest
+    return {"train": train, "valid": valid} | rest
 
 
 def build_model(config):
     """The flax module of `config.model`. UserError if its fields make no network."""
-    settings = config.model.to_dict()
-    dtype = jnp.bfloat16 if settings.pop("bfloat16") else jnp.float32
-    try:
-        model = make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
-        params = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))["params"]
-    except (TypeError, ValueError, ArithmeticError, FlaxError) as error:
-        raise UserError(f"config: model: {error}") from error
-    empty = [name for name, layer in params.items() if any(a.size == 0 for a in layer.values())]
-    if empty:
-        raise UserError(
-            f"config: model: {empty[0]} has no parameters: a size is 0, or too often pooled"
-        )
+    model, variables = model_of(config.model.to_dict(), "config: model")
+    params = variables["params"]
     unknown = [name for name in config.loss.l2_layers if "kernel" not in params.get(name, {})]
     if unknown:
         raise UserError(
             f"config: loss.l2_layers: no layer {unknown[0]!r} with a kernel, only {list(params)}"
         )
     return model
+
+
+def model_of(settings: dict, where: str):
+    """The flax module of the fields of `config.model`, and the shapes of its variables.
+
+    UserError, which begins with `where`, if they make no network.
+    """
+    settings = dict(settings)
+    try:
+        dtype = jnp.bfloat16 if settings.pop("bfloat16") else jnp.float32
+        model = make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
+        variables = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
+    except (KeyError, TypeError, ValueError, ArithmeticError, FlaxError) as error:
+        raise UserError(f"{where}: {error}") from error
+    params = variables["params"]
+    empty = [name for name, layer in params.items() if any(a.size == 0 for a in layer.values())]
+    if empty:
+        raise UserError(f"{where}: {empty[0]} has no parameters: a size is 0, or too often pooled")
+    return model, variables
 
 
 def init_model(model, key):
@@ -119,12 +129,21 @@ def make_task(config, model, dataset, splits) -> Task:
         valid=arrays(splits["valid"]),
         identity={
             "data": dataset.name,
-            # not of the test splits: a run may be scored on one that came later
-            "train_valid_sha256": fer_data.sha256({k: splits[k] for k in ("train", "valid")}),
+            "train_valid_sha256": train_valid_sha256(splits),
             "classes": list(CLASSES),
         },
         unit="images",
     )
+
+
+def train_valid_sha256(splits) -> str:
+    """Not of the test splits: a run may be scored on one that came later."""
+    return fer_data.sha256({name: splits[name] for name in ("train", "valid")})
+
+
+# What `preprocess` does, in words: travels with exported weights, which are refused by a program
+# that says otherwise. Whoever changes the function changes this.
+PREPROCESSING = "grey 48x48 uint8 / 255, as float32[B, 48, 48, 1]"
 
 
 def preprocess(images):

@@ -87,6 +87,10 @@ def check_error(result, *words):
         ([LSTM, "--mode=translat"], ["eval, translate, explore, cross_validate", "'translate'"]),
         ([LSTM, "--mode=translate"], ["--mode=translate needs --inputs", "sentence", "stdin"]),
         ([LSTM, "--mode=eval", "--inputs=x"], ["--inputs is not for --mode=eval"]),
+        ([SIMPLE, "--weights=x"], ["--weights is not for --mode=train"]),
+        ([LSTM, "--mode=eval", "--weights=x"], ["--weights is not for --mode=eval"]),
+        (["--mode=predict"], ["--mode=predict needs --inputs", "webcam:0"]),
+        (["--mode=predict", "--config.predict.min_fce=9", "--inputs=x"], ["min_fce", "min_face"]),
     ],
     ids=lambda value: value[-1] if value[-1].startswith("-") else "",
 )
@@ -123,6 +127,20 @@ def test_the_blocking_works(project):
 
 
 # data and runs
+
+
+def test_predict_needs_no_config_and_its_exit_code_is_passed_on(project, tmp_path):
+    """The copy has no weights/: they are missed, which shows that they are looked for there."""
+    result = launch(project, "--mode=predict", "--inputs=no.jpg", blocked=False)
+    check_error(result, f"{project}/weights/fer_best is not there")
+    shutil.copytree(ROOT / "weights", project / "weights")
+    result = launch(project, "--mode=predict", "--inputs=no.jpg", blocked=False)
+    shutil.rmtree(project / "weights")
+    assert result.returncode == 1, result.stderr
+    assert result.stderr == "error: nothing could be read\n"
+    assert "no.jpg: no such file" in result.stdout
+    assert (project / "runs" / "predict" / "predictions.csv").exists()
+    shutil.rmtree(project / "runs")
 
 
 def test_a_wrong_path_is_an_error_and_nothing_takes_its_place(project, tmp_path):

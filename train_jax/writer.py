@@ -18,7 +18,7 @@ from train_jax.errors import UserError
 
 SECONDS_BETWEEN_REPORTS = 1.0
 # A whole section may be absent from a run that is older than its mode.
-DECIDES_NOTHING = re.compile(r"config\.(data\.path|(eval|explore|explain)(\.[^:]*)?): ")
+DECIDES_NOTHING = re.compile(r"config\.(data\.path|(eval|explore|explain|predict)(\.[^:]*)?): ")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -58,10 +58,7 @@ def write_config(workdir: Path, config: dict, identity: dict):
             {
                 "config": config,
                 "identity": identity,
-                "command": shlex.join(sys.argv),
-                "git_commit": git_commit(),
-                "versions": {p: importlib.metadata.version(p) for p in PACKAGES}
-                | {"python": platform.python_version()},
+                **origin(),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
@@ -106,6 +103,16 @@ def read_config(workdir: Path) -> dict:
         return content
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
+
+
+def origin() -> dict:
+    """What made a file: the command, the commit of the code, the versions of the packages."""
+    return {
+        "command": shlex.join(sys.argv),
+        "git_commit": git_commit(),
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES}
+        | {"python": platform.python_version()},
+    }
 
 
 def differences(old, new, prefix="") -> list[str]:

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from scipy import optimize
 
 from configs import fer_base
-from fer_jax import data, modes, task
+from fer_jax import data, modes, task, weights
 from fer_jax.data import CLASSES, Dataset, Faces
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
@@ -21,7 +22,7 @@ from train_jax.writer import read_csv
 
 SCORES = {
     "n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece", "recall",
-    "confusion", "majority",
+    "confusion", "majority", "calibrated", "coverage",
 }  # fmt: skip
 COLUMNS = "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds,images/s"
 TWINS = 3  # of training images, in PublicTest
@@ -63,6 +64,10 @@ def make_dataset():
     labels = np.concatenate([fresh.labels, kept.labels[:TWINS], valid.labels[:1]])
     splits = {"train": train, "PublicTest": Faces(images, labels)}
     return Dataset("fer2013", splits, "faces.zip", "ab" * 32, notice="")
+
+
+def evaluate_run(config, workdir):
+    modes.evaluate(config, workdir, weights=None)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -140,7 +145,9 @@ def test_metrics_csv(run):
 
 
 def test_eval_json_has_the_keys_of_the_issue(run):
-    assert set(run.eval) == {"data", "sha256", "epoch", "tta", "splits", "clean"}
+    assert set(run.eval) == {
+        "data", "sha256", "weights", "epoch", "tta", "temperature", "splits", "clean",
+    }  # fmt: skip
     assert run.eval["data"] == "fer2013" and run.eval["tta"] == "none"
     assert run.eval["sha256"] == run.dataset.sha256
     assert list(run.eval["splits"]) == ["train", "valid", "PublicTest"]
@@ -197,17 +204,54 @@ def test_the_best_epoch_is_evaluated_not_the_last(run):
     assert accuracy == pytest.approx(run.history[best]["val_accuracy"], rel=1e-6)
 
 
+def nll(logp, labels, temperature=1.0):
+    logp = logp / temperature
+    logp = logp - np.log(np.exp(logp).sum(1, keepdims=True))
+    return -logp[np.arange(len(labels)), labels].mean()
+
+
+def test_the_temperature_is_the_best_one_on_validation(run, network):
+    valid = run.splits["valid"]
+    logp = log_probabilities(*network, valid.images)
+    best = optimize.minimize_scalar(
+        lambda t: nll(logp, valid.labels, np.exp(t)), bounds=(-4, 4), method="bounded",
+        options={"xatol": 1e-7},
+    )  # fmt: skip
+    assert abs(best.x) > 0.01  # or this would show nothing
+    assert run.eval["temperature"] == pytest.approx(np.exp(best.x), rel=1e-4)
+    for name, faces in run.splits.items():
+        logp = log_probabilities(*network, faces.images)
+        calibrated = run.eval["splits"][name]["calibrated"]
+        expected = nll(logp, faces.labels, run.eval["temperature"])
+        assert calibrated["nll"] == pytest.approx(expected, rel=1e-5)
+        assert calibrated["ece"] != run.eval["splits"][name]["ece"]
+
+
+def test_coverage_is_of_the_calibrated_probabilities(run, network):
+    faces = run.splits["PublicTest"]
+    logp = log_probabilities(*network, faces.images) / run.eval["temperature"]
+    p = np.exp(logp) / np.exp(logp).sum(1, keepdims=True)
+    for row in run.eval["splits"]["PublicTest"]["coverage"]:
+        keep = p.max(1) >= row["threshold"]
+        assert row["kept"] == pytest.approx(keep.mean())
+        if keep.any():
+            right = p.argmax(1)[keep] == faces.labels[keep]
+            assert row["accuracy"] == pytest.approx(right.mean())
+        else:
+            assert row["accuracy"] is None
+
+
 # --mode=eval, and the same command again
 
 
 def test_eval_again_gives_the_same_file(run, copy):
     (copy / "eval.json").unlink()
-    modes.evaluate(make_config(), copy)
+    modes.evaluate(make_config(), copy, weights=None)
     assert (copy / "eval.json").read_bytes() == (run.workdir / "eval.json").read_bytes()
 
 
 def test_tta_averages_the_log_probabilities_of_both_views(run, copy, network, capsys):
-    modes.evaluate(make_config(eval__tta="flip"), copy)
+    modes.evaluate(make_config(eval__tta="flip"), copy, weights=None)
     result = json.loads((copy / "eval.json").read_text())
     assert result["tta"] == "flip"
     assert "image and mirror" in capsys.readouterr().out
@@ -234,7 +278,7 @@ def test_a_finished_run_is_not_trained_again(run, copy, monkeypatch):
     assert (copy / "figures" / "confusion.png").exists()
 
 
-@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+@pytest.mark.parametrize("mode", [modes.train, evaluate_run])
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -250,7 +294,7 @@ def test_a_changed_config_is_refused(copy, mode, fields, message):
     assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+@pytest.mark.parametrize("mode", [modes.train, evaluate_run])
 def test_other_data_is_refused(run, copy, monkeypatch, mode):
     """Such as drawn faces, where the path was forgotten."""
     other = run.dataset._replace(name="drawn_faces", sha256="cd" * 32)
@@ -259,7 +303,7 @@ def test_other_data_is_refused(run, copy, monkeypatch, mode):
         mode(make_config(), copy)
 
 
-@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+@pytest.mark.parametrize("mode", [modes.train, evaluate_run])
 def test_a_changed_training_image_is_refused(run, copy, monkeypatch, mode):
     images = run.dataset.splits["train"].images.copy()
     images[0, 0, 0] ^= 1
@@ -275,7 +319,7 @@ def test_a_run_may_be_scored_on_a_source_that_gained_a_test_split(run, copy, mon
     splits = run.dataset.splits | {"PrivateTest": easy_faces([2] * 7, seed=5)}
     more = run.dataset._replace(splits=splits, sha256="ef" * 32)
     monkeypatch.setattr(data, "load", lambda path: more)
-    modes.evaluate(make_config(), copy)
+    modes.evaluate(make_config(), copy, weights=None)
     result = json.loads((copy / "eval.json").read_text())
     assert result["splits"]["PrivateTest"]["n"] == 14
     assert result["splits"]["PublicTest"] == run.eval["splits"]["PublicTest"]
@@ -283,17 +327,17 @@ def test_a_run_may_be_scored_on_a_source_that_gained_a_test_split(run, copy, mon
 
 def test_eval_without_a_run_is_refused_and_leaves_nothing(run, tmp_path):
     with pytest.raises(UserError, match="nothing-here holds no run.*--mode=train"):
-        modes.evaluate(make_config(), tmp_path / "nothing-here")
+        modes.evaluate(make_config(), tmp_path / "nothing-here", weights=None)
     assert not (tmp_path / "nothing-here").exists()
 
 
 def test_eval_before_the_first_epoch_is_refused(copy):
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(UserError, match="no whole checkpoint of a finished epoch"):
-        modes.evaluate(make_config(), copy)
+        modes.evaluate(make_config(), copy, weights=None)
 
 
-@pytest.mark.parametrize("mode", [modes.train, modes.evaluate])
+@pytest.mark.parametrize("mode", [modes.train, evaluate_run])
 def test_an_unknown_tta_is_refused_before_training(run, copy, monkeypatch, mode):
     monkeypatch.setattr("train_jax.loop.fit", None)
     with pytest.raises(UserError, match="eval.tta must be 'none' or 'flip', got 'flop'"):
@@ -323,3 +367,65 @@ def test_a_wrong_value_is_a_user_error_before_the_first_step(
     monkeypatch.setattr("train_jax.loop.train_epoch", None)
     with pytest.raises(UserError, match=name):
         modes.train(make_config(**fields), tmp_path / "run")
+
+
+# export/ and --mode=eval --weights=
+
+
+def test_the_export_is_what_was_evaluated(run, network):
+    classifier = weights.load(run.workdir / "export")
+    jax.tree.map(np.testing.assert_array_equal, classifier.variables, network[1])
+    assert classifier.model == network[0]
+    assert classifier.temperature["none"] == run.eval["temperature"]
+    assert classifier.temperature["flip"] != run.eval["temperature"]
+    card = classifier.card
+    assert card["config"] == json.loads(json.dumps(make_config().to_dict()))
+    assert card["scores"]["splits"] == run.eval["splits"]
+    assert card["trained_on"]["counts"]["happy"] == (run.splits["train"].labels == 3).sum()
+    assert card["trained_on"]["sha256"] == run.dataset.sha256
+    text = (run.workdir / "export" / "README.md").read_text()
+    assert card["sha256"] in text and "expression is not an emotion" in text
+    assert f"{run.eval['splits']['PublicTest']['accuracy']:.4f}" in text
+
+
+def test_weights_score_as_the_run_did(run, tmp_path):
+    folder = run.workdir / "export"
+    modes.evaluate(make_config(), tmp_path / "new", weights=str(folder))
+    result = json.loads((tmp_path / "new" / "eval.json").read_text())
+    assert result == run.eval | {"weights": str(folder)}
+
+
+def test_the_split_is_that_of_the_weights_not_of_the_config(run, tmp_path):
+    config = make_config(data__split_seed=5, data__valid_fraction=0.4)
+    modes.evaluate(config, tmp_path / "new", weights=str(run.workdir / "export"))
+    result = json.loads((tmp_path / "new" / "eval.json").read_text())
+    assert result["splits"]["valid"] == run.eval["splits"]["valid"]
+
+
+def test_weights_on_a_source_that_holds_only_private_test(run, tmp_path, monkeypatch):
+    private = easy_faces([0, 2, 3, 1, 2, 2, 2], seed=7)
+    other = run.dataset._replace(splits={"PrivateTest": private}, sha256="ef" * 32)
+    monkeypatch.setattr(data, "load", lambda path: other)
+    modes.evaluate(make_config(), tmp_path / "new", weights=str(run.workdir / "export"))
+    result = json.loads((tmp_path / "new" / "eval.json").read_text())
+    assert list(result["splits"]) == ["PrivateTest"] and result["clean"] == {}
+    assert result["splits"]["PrivateTest"]["n"] == 12
+    # happy is the most frequent class of train, and the rarest here
+    assert result["splits"]["PrivateTest"]["majority"] == pytest.approx(1 / 12)
+    assert result["temperature"] == run.eval["temperature"]  # of the weights, not fitted here
+
+
+def test_other_training_images_are_not_called_validation(run, tmp_path, monkeypatch, capsys):
+    other = run.dataset._replace(splits={"train": easy_faces([4] * 7, seed=9)})
+    monkeypatch.setattr(data, "load", lambda path: other)
+    modes.evaluate(make_config(), tmp_path / "new", weights=str(run.workdir / "export"))
+    result = json.loads((tmp_path / "new" / "eval.json").read_text())
+    assert {name: s["n"] for name, s in result["splits"].items()} == {"train": 28}
+    assert "not those that" in capsys.readouterr().out
+
+
+def test_weights_do_not_overwrite_the_scores_of_another_run(run, copy):
+    with pytest.raises(UserError, match="holds a run.*--workdir=NEW"):
+        modes.evaluate(make_config(), copy, weights=str(run.workdir / "export"))
+    assert (copy / "eval.json").read_bytes() == (run.workdir / "eval.json").read_bytes()
+    modes.evaluate(make_config(), copy, weights=str(copy / "export"))  # its own are welcome

@@ -24,6 +24,11 @@ def scores(confusion):
         "n": n, "accuracy": float(np.trace(confusion) / n), "ci95": [0.1234, 0.5678],
         "macro_recall": 0.21, "macro_f1": 0.22, "top2": 0.23, "nll": 1.24, "ece": 0.25,
         "recall": dict.fromkeys(CLASSES, 0.5), "confusion": confusion.tolist(), "majority": 0.26,
+        "calibrated": {"nll": 1.27, "ece": 0.28},
+        "coverage": [
+            {"threshold": 0.0, "kept": 1.0, "accuracy": 0.31},
+            {"threshold": 0.95, "kept": 0.0, "accuracy": None},
+        ],
     }  # fmt: skip
 
 
@@ -48,22 +53,38 @@ def test_describe_counts_each_class_of_each_split():
 def test_score_table(tta):
     split = scores(random_confusion(0))
     result = {
-        "data": "drawn_faces", "epoch": 12, "tta": tta,
+        "weights": "best checkpoint", "data": "drawn_faces", "epoch": 12, "tta": tta,
+        "temperature": 1.29,
         "splits": {"train": split, "test": split}, "clean": {"test": split | {"n": 17}},
     }  # fmt: skip
     first, header, *rows = report.score_table(result, "runs/x").splitlines()
-    assert "epoch 12" in first and "drawn_faces" in first and "runs/x/eval.json" in first
+    assert first.startswith("scores of best checkpoint (epoch 12)")
+    assert "drawn_faces" in first and "runs/x/eval.json" in first
     assert ("image and mirror" in first) == (tta == "flip")
     assert ("single view" in first) == (tta == "none")
     assert header.index("accuracy") < header.index("majority") < header.index("ECE")
     numbers = [
         f"{split['accuracy']:.4f}", "0.1234-0.5678", "0.2600", "0.2100", "0.2200", "0.2300",
-        "1.2400", "0.2500",
+        "1.2400", "0.2500", "0.2800",
     ]  # fmt: skip
     assert rows[0].split() == ["train", f"{split['n']:,}", *numbers]
     assert rows[1].split() == ["test", f"{split['n']:,}", *numbers]
     assert rows[2].split() == ["test,", "clean", "17", *numbers]
-    assert "majority" in rows[3]
+    assert "majority" in rows[3] and "1.290" in rows[-1]
+
+
+def test_coverage_table_leaves_train_out():
+    one = scores(random_confusion(0))
+    other = one | {"coverage": [row | {"accuracy": 0.75} for row in one["coverage"]]}
+    result = {"splits": {"train": one, "valid": one, "PublicTest": other}}
+    header, *rows = report.coverage_table(result).splitlines()
+    assert header.split() == [
+        "probability", "valid:", "kept,", "right", "PublicTest:", "kept,", "right",
+    ]  # fmt: skip
+    assert [row.split()[2:] for row in rows] == [
+        ["0.00", "1.0000", "0.3100", "1.0000", "0.7500"],
+        ["0.95", "0.0000", "-", "0.0000", "0.7500"],
+    ]
 
 
 def test_confusion_shows_percent_of_the_true_class_and_counts(saved, tmp_path):

@@ -1,0 +1,130 @@
+"""Finds the faces of a picture and crops them as FER-2013 is cropped: 48x48, grey, upright.
+
+H, W = height and width of the picture in pixels. Boxes are (x, y, width, height) in pixels.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SIDE = 48  # pixels of a crop
+DETECTORS = ("haar", "none")
+DETECTION_SIDE = 1280  # pixels: larger pictures are shrunk for the detector, not for the crop
+EYE_SIDE = 160  # pixels: width at which eyes are looked for
+MAX_TURN = 30.0  # degrees: a larger angle between the "eyes" is a wrong detection
+
+
+class Face(NamedTuple):
+    box: tuple[int, int, int, int]  # what the detector found; the whole picture without one
+    crop: np.ndarray  # u8[48, 48]
+
+
+def find_faces(pixels, *, detector, min_face, margin, align) -> list[Face]:
+    """The faces of a picture, the largest first.
+
+    Args:
+      pixels: u8[H, W, 3] RGB.
+      detector: 'haar', OpenCV's frontal face cascade (Viola and Jones 2001), or 'none': the picture
+        is one face already.
+      min_face: side of the smallest box, in pixels of the picture.
+      margin: added to each side of the box, as a share of it, before the square is cut out.
+      align: turn the crop so that the eyes, where both are found, are level.
+    """
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    if detector == "none":
+        height, width = grey.shape
+        box = (0, 0, width, height)
+        return [Face(box, crop_square(grey, box, side=max(width, height), angle=0.0))]
+    faces = []
+    for box in detect(grey, min_face=min_face):
+        angle = eye_angle(grey, box) if align else 0.0
+        side = round(box[2] * (1 + 2 * margin))
+        faces.append(Face(box, crop_square(grey, box, side=side, angle=angle)))
+    return faces
+
+
+def detect(grey, *, min_face) -> list[tuple[int, int, int, int]]:
+    """Boxes of frontal faces in grey u8[H, W], the largest first, none inside or across another."""
+    scale = min(1.0, DETECTION_SIDE / max(grey.shape))
+    if scale < 1:
+        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    smallest = max(24, round(min_face * scale))
+    if min(grey.shape) < smallest:
+        return []
+    boxes, votes = _cascade("haarcascade_frontalface_default.xml").detectMultiScale2(
+        grey, scaleFactor=1.1, minNeighbors=6, minSize=(smallest, smallest)
+    )
+    boxes = [tuple(round(value / scale) for value in box) for box in np.array(boxes).tolist()]
+    kept = suppress(boxes, list(votes))
+    return sorted(kept, key=lambda box: -box[2] * box[3])
+
+
+def suppress(boxes, scores) -> list:
+    """Non-maximum suppression: of boxes that share 30 % of the smaller one, the best remains."""
+    kept = []
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+        if all(shared(boxes[i], other) < 0.3 * _smaller(boxes[i], other) for other in kept):
+            kept.append(boxes[i])
+    return kept
+
+
+def shared(a, b) -> float:
+    """The area that two boxes share, in pixels."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0)
+
+
+def _smaller(a, b) -> float:
+    return min(a[2] * a[3], b[2] * b[3])
+
+
+def eye_angle(grey, box) -> float:
+    """Degrees by which the line between the eyes falls to the right; 0 where no pair is found."""
+    x, y, width, height = box
+    upper = grey[max(y, 0) : y + round(0.6 * height), max(x, 0) : x + width]
+    scale = EYE_SIDE / width
+    upper = cv2.resize(upper, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    eyes, votes = _cascade("haarcascade_eye.xml").detectMultiScale2(
+        upper, scaleFactor=1.1, minNeighbors=4,
+        minSize=(EYE_SIDE // 8, EYE_SIDE // 8), maxSize=(EYE_SIDE // 2, EYE_SIDE // 2),
+    )  # fmt: skip
+    centres = [(x + w / 2, y + h / 2, int(n)) for (x, y, w, h), n in zip(eyes, votes, strict=True)]
+    best, angle = 0, 0.0
+    for left in centres:
+        for right in centres:
+            across, down = right[0] - left[0], right[1] - left[1]
+            sides = left[0] < EYE_SIDE / 2 < right[0]
+            apart = 0.25 * EYE_SIDE < across < 0.65 * EYE_SIDE
+            turn = math.degrees(math.atan2(down, across))
+            if sides and apart and abs(turn) < MAX_TURN and left[2] + right[2] > best:
+                best, angle = left[2] + right[2], turn
+    return angle
+
+
+def crop_square(grey, box, *, side, angle) -> np.ndarray:
+    """u8[48, 48]: the square of `side` pixels around the middle of the box, turned by `angle`
+    degrees, so that what falls to the right becomes level. Beyond the picture its edge repeats."""
+    side = max(side, 1)
+    x, y = box[0] + (box[2] - 1) / 2, box[1] + (box[3] - 1) / 2
+    turn = cv2.getRotationMatrix2D((x, y), angle, 1.0)
+    turn[:, 2] += (side - 1) / 2 - np.array([x, y])
+    square = cv2.warpAffine(
+        grey, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return resize(square)
+
+
+def resize(square) -> np.ndarray:
+    """u8[48, 48]: by areas where it shrinks, so that nothing aliases, else bilinear."""
+    shrinks = square.shape[0] > SIDE
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(square, (SIDE, SIDE), interpolation=method)
+
+
+@functools.cache
+def _cascade(name):
+    return cv2.CascadeClassifier(cv2.data.haarcascades + name)

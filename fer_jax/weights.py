@@ -1,0 +1,129 @@
+"""Exported weights of a classifier: what train leaves in WORKDIR/export and eval, predict load."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fer_jax import model_card
+from fer_jax.data import CLASSES, ROOT
+from fer_jax.evaluate import VIEWS
+from fer_jax.task import PREPROCESSING, model_of
+from train_jax import weights as weights_lib
+from train_jax.checkpoint import write_atomically
+from train_jax.errors import UserError
+from train_jax.weights import CARD, MEND, field
+
+SHIPPED = ROOT / "weights" / "fer_best"
+
+
+class Classifier(NamedTuple):
+    folder: Path
+    model: Any  # flax module
+    variables: dict[str, Any]  # {'params': ..., 'batch_stats': ...} of numpy arrays
+    temperature: dict[str, float]  # of each of VIEWS
+    card: dict[str, Any]  # model.json
+
+
+def export(folder, variables, *, config, identity, splits, temperature, result, origin):
+    """Writes model.safetensors, model.json and README.md, the model card.
+
+    Args:
+      folder: made if it is not there.
+      variables: of the best epoch, the moving average where there is one.
+      config: of the run, as a dict.
+      identity: `Task.identity`.
+      splits: {name: Faces}, with 'train' and 'valid'.
+      temperature: {view: T}, fitted on 'valid'.
+      result: what eval.json holds.
+      origin: JSON values of where it was made: command, git_commit, versions.
+    """
+    counts = np.bincount(splits["train"].labels, minlength=len(CLASSES)).tolist()
+    card = {
+        "task": "fer",
+        "model": config["model"],
+        "classes": list(CLASSES),
+        "preprocessing": PREPROCESSING,
+        "input": {"shape": [48, 48], "dtype": "uint8"},
+        "temperature": temperature,
+        "trained_on": {
+            "name": identity["data"],
+            "sha256": result["sha256"],
+            "train_valid_sha256": identity["train_valid_sha256"],
+            "counts": dict(zip(CLASSES, counts, strict=True)),
+        },
+        "epoch": result["epoch"],
+        "scores": {name: result[name] for name in ("tta", "splits", "clean")},
+        "config": config,
+        "origin": origin,
+    }
+    weights_lib.export(folder, variables, card)
+    card = weights_lib.load(folder).card
+    write_atomically(folder / "README.md", model_card.text(folder.name, card))
+
+
+def load(folder: Path) -> Classifier:
+    """The classifier of a folder, checked against this program.
+
+    Raises:
+        UserError: the folder is damaged (see train_jax/weights.py); or it was made for other
+            classes, another order of them, or another preprocessing; or its model is not one of
+            fer_jax/models.py with these arrays.
+    """
+    weights = weights_lib.load(folder)
+    card = weights.card
+
+    def expect(name, kind, expected):
+        found = field(folder, card, name, kind)
+        if found != expected:
+            raise UserError(
+                f"{folder / CARD}: {name} is {found!r}; this program has {expected!r}, so its "
+                "answers would be wrong. Use the version of the program that made it."
+            )
+
+    expect("task", str, "fer")
+    expect("classes", list, list(CLASSES))
+    expect("preprocessing", str, PREPROCESSING)
+    expect("input", dict, {"shape": [48, 48], "dtype": "uint8"})
+    temperature = field(folder, card, "temperature", dict)
+    for view in VIEWS:
+        if not (0 < field(folder, temperature, view, float, "temperature.") < math.inf):
+            raise UserError(f"{folder / CARD}: temperature.{view} must be above 0. {MEND}")
+    _check_history(folder, card)
+    settings = {name: _tuples(value) for name, value in field(folder, card, "model", dict).items()}
+    model, like = model_of(settings, f"{folder / CARD}: model")
+    weights_lib.check_fit(weights, like)
+    return Classifier(folder, model, weights.variables, temperature, card)
+
+
+def _check_history(folder, card):
+    """UserError unless the card says of the training what this program asks it."""
+    field(folder, card, "epoch", int)
+    trained_on = field(folder, card, "trained_on", dict)
+    for name, kind in {"name": str, "train_valid_sha256": str, "counts": dict}.items():
+        field(folder, trained_on, name, kind, "trained_on.")
+    for name in CLASSES:
+        field(folder, trained_on["counts"], name, int, "trained_on.counts.")
+    data = field(folder, field(folder, card, "config", dict), "data", dict, "config.")
+    for name, kind in {"valid_fraction": float, "train_fraction": float, "split_seed": int}.items():
+        field(folder, data, name, kind, "config.data.")
+
+
+def choose(weights: str | None, workdir: Path) -> Path:
+    """The folder of --weights; else of the run in `workdir`; else the one that is shipped."""
+    if weights:
+        return Path(weights)
+    if not (workdir / "config.json").exists():
+        return SHIPPED
+    if not (workdir / "export").exists():
+        raise UserError(
+            f"{workdir} holds a run without export/: training is not over. Run --mode=train to its "
+            "end, or name other weights with --weights="
+        )
+    return workdir / "export"
+
+
+def _tuples(value):
+    """Lists of JSON as the tuples that flax wants, at every depth."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

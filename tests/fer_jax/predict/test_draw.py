@@ -1,0 +1,86 @@
+"""Emoji in colour without a font, labels inside of the picture, sheets of any size."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_jax.data import CLASSES
+from fer_jax.predict import draw
+from fer_jax.predict.draw import Answer
+from fer_jax.predict.emoji import NOT_SURE, emoji
+
+NAMES = (*CLASSES, NOT_SURE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_emoji_are_in_colour_on_a_clear_ground(name):
+    picture = np.asarray(emoji(name, 64)).astype(int)
+    assert picture.shape == (64, 64, 4)
+    assert (picture[[0, -1], 0, 3] == 0).all() and picture[32, 32, 3] == 255  # corners, middle
+    visible = picture[picture[..., 3] == 255][:, :3]
+    assert np.ptp(visible, axis=1).max() > 80  # in colour
+    assert (visible.sum(1) < 250).mean() > 0.03  # with dark features
+
+
+def test_emoji_differ():
+    pictures = [np.asarray(emoji(name, 32)).astype(int) for name in NAMES]
+    for i, one in enumerate(pictures):
+        for other in pictures[:i]:
+            assert abs(one - other).mean() > 4
+
+
+def test_text():
+    assert Answer((0, 0, 9, 9), "happy", "happy", 0.934).text() == "happy 93 %"
+    assert Answer((0, 0, 9, 9), NOT_SURE, "sad", 0.31).text() == "not sure (sad 31 %)"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("box", [(200, 150, 120, 120), (0, 0, 90, 90), (560, 400, 80, 80)])
+def test_box_and_label_are_drawn_where_the_face_is(name, box):
+    pixels = np.full((480, 640, 3), 255, np.uint8)
+    answer = Answer(box, name, "happy", 0.5)
+    image = np.asarray(draw.annotate(pixels, [answer])).astype(int)
+    assert image.shape == (480, 640, 3)
+    changed = (image != 255).any(2)
+    x, y, width, height = box
+    for row, column in ((y + height - 1, x + width // 2), (y + height // 2, x)):
+        assert changed[row, column]  # the lower and the left edge
+    assert not changed[y + height // 2 + 25, x + width // 2]  # the face itself is left free
+    rows, columns = np.nonzero(changed)
+    assert rows.min() >= max(0, y - 60) and columns.max() - columns.min() < 330
+    assert changed.sum() > 2 * (width + height) + 1500  # and a label
+
+
+@pytest.mark.parametrize(("size", "shape"), [((48, 48), (480, 480)), ((1, 9), (53, 480)),
+                                             ((3000, 2000), (1600, 1067))])  # fmt: skip
+def test_the_size_of_an_annotated_picture(size, shape):
+    pixels = np.zeros((*size, 3), np.uint8)
+    answer = Answer((0, 0, size[1], size[0]), "sad", "sad", 0.5)
+    image = draw.annotate(pixels, [answer])
+    assert sorted((image.height, image.width)) == sorted(shape)
+
+
+@pytest.mark.parametrize("count", [1, 5, 7])
+def test_sheet(count):
+    tiles = [draw.tile(Image.new("RGB", (30, 50), "red"), ["happy 93 %", "a.png"], "happy")] * count
+    sheet = np.asarray(draw.sheet(tiles))
+    red = (sheet == [255, 0, 0]).all(2)
+    assert red.sum() > 0.8 * count * 108 * 180 - count * 56 * 56
+    bands = (np.diff(red.any(1).astype(int)) == 1).sum()
+    assert bands == -(-count // 6)
+
+
+@pytest.mark.parametrize("line", ["a" * 500, "ಮುಖ" * 40, "", "short"])
+def test_long_lines_are_cut_in_the_middle(line):
+    field = np.asarray(draw.tile(None, [line, line, line, line])).astype(int)
+    assert field.shape == (180 + 62, 180, 3)
+    assert (field[180:, -2:] == 255).all()
+
+
+def test_a_cut_line_keeps_its_ends():
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(Image.new("RGB", (9, 9)))
+    short = draw._fit(pen, "beginning" + "x" * 200 + "end.jpg", draw._font(12))
+    assert short.startswith("begin") and short.endswith("end.jpg") and "…" in short
+    assert pen.textlength(short, draw._font(12)) <= draw.TILE - 4

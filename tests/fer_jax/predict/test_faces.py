@@ -1,0 +1,176 @@
+"""Faces are found where they are, and cropped as the training images are."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import drawn_faces
+from fer_jax.predict import faces
+
+PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
+SETTINGS = {"detector": "haar", "min_face": 40, "margin": 0.0, "align": True}
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+
+
+# cropping
+
+
+def test_a_crop_of_48_pixels_is_a_copy():
+    grey = noise(100, 120)
+    crop = faces.crop_square(grey, (30, 20, 48, 48), side=48, angle=0.0)
+    np.testing.assert_array_equal(crop, grey[20:68, 30:78])
+
+
+def test_a_larger_crop_is_the_mean_of_its_areas():
+    grey = noise(200, 200)
+    crop = faces.crop_square(grey, (4, 40, 96, 96), side=96, angle=0.0)
+    blocks = grey[40:136, 4:100].reshape(48, 2, 48, 2).mean((1, 3))
+    assert abs(crop - blocks).max() <= 0.5
+
+
+def test_margin_grows_the_square_around_the_same_middle():
+    grey = noise(300, 300)
+    crop = faces.crop_square(grey, (100, 120, 48, 48), side=96, angle=0.0)
+    blocks = grey[96:192, 76:172].reshape(48, 2, 48, 2).mean((1, 3))
+    assert abs(crop - blocks).max() <= 0.5
+
+
+def test_beyond_the_picture_its_edge_repeats():
+    grey = noise(60, 60)
+    crop = faces.crop_square(grey, (-10, 30, 48, 48), side=48, angle=0.0)
+    padded = np.pad(grey, 48, mode="edge")
+    np.testing.assert_array_equal(crop, padded[78:126, 38:86])
+
+
+@pytest.mark.parametrize("angle", [-20.0, 12.0])
+def test_a_line_that_falls_by_the_angle_becomes_level(angle):
+    grey = np.zeros((200, 200), np.uint8)
+    slope = np.tan(np.radians(angle))
+    cv2.line(grey, (50, round(100 - 50 * slope)), (150, round(100 + 50 * slope)), 255, 6)
+    crop = faces.crop_square(grey, (50, 50, 100, 100), side=100, angle=angle)
+    centre = (crop * np.arange(48)[:, None]).sum(0) / crop.sum(0)
+    assert np.ptp(centre) < 1 and abs(centre.mean() - 23.5) < 1
+
+
+def test_whole_pictures():
+    """detector='none': 48x48 stays as it is, others are padded to a square."""
+    grey = noise(48, 48)
+    (face,) = faces.find_faces(grey[..., None].repeat(3, 2), **SETTINGS | {"detector": "none"})
+    np.testing.assert_array_equal(face.crop, grey)
+    assert face.box == (0, 0, 48, 48)
+    grey = noise(24, 48)
+    (face,) = faces.find_faces(grey[..., None].repeat(3, 2), **SETTINGS | {"detector": "none"})
+    np.testing.assert_array_equal(face.crop, np.pad(grey, ((12, 12), (0, 0)), mode="edge"))
+    (face,) = faces.find_faces(np.zeros((1, 1, 3), np.uint8), **SETTINGS | {"detector": "none"})
+    assert face.crop.shape == (48, 48)
+
+
+def test_colour_is_weighed_as_the_eye_does():
+    pixels = np.zeros((48, 48, 3), np.uint8)
+    pixels[...] = 200, 100, 50
+    (face,) = faces.find_faces(pixels, **SETTINGS | {"detector": "none"})
+    expected = Image.fromarray(pixels).convert("L").getpixel((0, 0))  # ITU-R 601, Pillow's
+    assert abs(int(face.crop[0, 0]) - expected) <= 1
+
+
+# finding
+
+
+def test_suppress_keeps_the_best_of_those_that_overlap():
+    inner, outer, apart = (40, 40, 20, 20), (0, 0, 100, 100), (95, 95, 30, 30)
+    assert faces.suppress([inner, outer, apart], [3, 9, 5]) == [outer, apart]
+    assert faces.suppress([inner, outer, apart], [9, 3, 5]) == [inner, apart]
+    assert faces.suppress([], []) == []
+
+
+def test_drawn_faces_are_found_where_they_are():
+    """The detector is for photographs; of these drawings it is known to find both."""
+    wall = np.full((400, 900), 128, np.uint8)
+    places = {25: (60, 50, 192), 9: (600, 150, 240)}
+    for number, (x, y, side) in places.items():
+        face = drawn_faces.draw(28, seed=1, nuisance=0.5)[0][number]
+        wall[y : y + side, x : x + side] = cv2.resize(
+            face, (side, side), interpolation=cv2.INTER_CUBIC
+        )
+    pixels = wall[..., None].repeat(3, 2)
+    large, small = faces.find_faces(pixels, **SETTINGS)
+    assert large.box[2] > small.box[2]
+    for face, (x, y, side) in zip((small, large), places.values(), strict=True):
+        middle = face.box[0] + face.box[2] / 2, face.box[1] + face.box[3] / 2
+        assert abs(middle[0] - x - side / 2) < side / 6
+        assert abs(middle[1] - y - side / 2) < side / 6
+        assert 0.5 * side < face.box[2] < 1.2 * side
+    least = small.box[2] + 8
+    larger = faces.find_faces(pixels, **SETTINGS | {"min_face": least})
+    assert larger and all(face.box[2] >= least for face in larger)
+
+
+def test_a_large_picture_is_shrunk_for_the_detector_only(monkeypatch):
+    face = drawn_faces.draw(28, seed=1, nuisance=0.5)[0][25]
+    wall = np.full((1000, 3000), 128, np.uint8)
+    wall[200:776, 1800:2376] = cv2.resize(face, (576, 576), interpolation=cv2.INTER_CUBIC)
+    sizes = []
+    before = faces.crop_square
+    monkeypatch.setattr(
+        faces,
+        "crop_square",
+        lambda grey, *a, **k: sizes.append(grey.shape) or before(grey, *a, **k),
+    )
+    (found,) = faces.find_faces(wall[..., None].repeat(3, 2), **SETTINGS)
+    assert abs(found.box[0] + found.box[2] / 2 - 2088) < 100 and 300 < found.box[2] < 700
+    assert sizes == [(1000, 3000)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (39, 39), (200, 200)])
+def test_nothing_is_found_where_nothing_is(shape):
+    assert faces.find_faces(np.full((*shape, 3), 128, np.uint8), **SETTINGS) == []
+
+
+def photograph():
+    path = PHOTOS / "happy_astronaut.png"
+    if not path.exists():
+        pytest.skip("needs ../shared/data/photos")
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+EYES = (198, 101), (246, 104)  # of the astronaut, by hand, in pixels
+
+
+@pytest.mark.slow
+def test_the_face_of_a_photograph():
+    pixels = photograph()
+    (face,) = faces.find_faces(pixels, **SETTINGS)
+    x, y, width, height = face.box
+    for eye in EYES:
+        assert x + 0.2 * width < eye[0] < x + 0.8 * width
+        assert y + 0.2 * height < eye[1] < y + 0.55 * height
+
+
+@pytest.mark.slow
+def test_min_face():
+    pixels = photograph()
+    assert faces.find_faces(pixels, **SETTINGS | {"min_face": 250}) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("angle", [-15, 15])
+def test_alignment_undoes_a_turn(angle):
+    pixels = photograph()
+    turn = cv2.getRotationMatrix2D((222, 110), -angle, 1.0)  # falls to the right by `angle`
+    turned = cv2.warpAffine(pixels, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    crops = {}
+    for align in (True, False):
+        found = faces.find_faces(turned, **SETTINGS | {"align": align})
+        crops[align] = found[0].crop.astype(float)
+    upright = faces.find_faces(pixels, **SETTINGS)[0].crop.astype(float)
+
+    def alike(a, b):
+        return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+
+    assert alike(crops[True], upright) > alike(crops[False], upright) + 0.05

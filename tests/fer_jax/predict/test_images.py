@@ -1,0 +1,248 @@
+"""Pictures and videos as they come: each is read as a person sees it, or has a reason."""
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_jax.predict import images
+from train_jax.errors import UserError
+
+LIMITS = {"max_pixels": 1_000_000, "every": 1, "max_frames": 0}
+
+
+def read(*inputs, **changes):
+    return list(images.read([str(i) for i in inputs], **LIMITS | changes))
+
+
+def read_one(path, **changes):
+    (picture,) = read(path, **changes)
+    assert picture.file == str(path) and picture.frame == 0
+    assert (picture.pixels is None) == bool(picture.reason)
+    return picture
+
+
+def colours(height=20, width=30):
+    """Four fields of clear colours, so that JPEG and turning can be told apart."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2] = 220, 30, 30
+    pixels[: height // 2, width // 2 :] = 30, 200, 40
+    pixels[height // 2 :, : width // 2] = 40, 40, 210
+    pixels[height // 2 :, width // 2 :] = 200, 200, 200
+    return pixels
+
+
+def close(a, b, most=12):
+    assert a.shape == b.shape and a.dtype == np.uint8
+    assert abs(a.astype(int) - b).mean() < most
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "jpg", "gif"])
+def test_formats(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(colours()).save(path)
+    picture = read_one(path)
+    close(picture.pixels, colours())
+    assert not picture.moving and picture.shown
+    if ending in ("png", "bmp"):
+        np.testing.assert_array_equal(picture.pixels, colours())
+
+
+def test_the_content_counts_not_the_name(tmp_path):
+    Image.fromarray(colours()).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_one(tmp_path / "a.jpg").pixels, colours())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation(tmp_path, orientation):
+    """The picture is stored turned, and the EXIF tag says how to turn it back."""
+    upright = colours()
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: np.rot90(upright[:, ::-1], -1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, quality=95)
+    close(read_one(path).pixels, upright)
+
+
+def test_grey_and_palette(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(
+        read_one(tmp_path / "grey.png").pixels, grey[..., None].repeat(3, 2)
+    )
+    Image.fromarray(colours()).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "p.png")
+    close(read_one(tmp_path / "p.png").pixels, colours(), 2)
+    Image.fromarray(grey > 100).save(tmp_path / "one_bit.png")
+    np.testing.assert_array_equal(
+        read_one(tmp_path / "one_bit.png").pixels[..., 1], np.uint8(255) * (grey > 100)
+    )
+
+
+def test_16_bits_keep_the_high_byte(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 65536, (9, 7)).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(
+        read_one(tmp_path / "deep.png").pixels, (grey >> 8).astype(np.uint8)[..., None].repeat(3, 2)
+    )
+    deep = np.random.default_rng(1).integers(0, 65536, (9, 7, 3)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "deep_rgb.png"), deep[..., ::-1])
+    found = read_one(tmp_path / "deep_rgb.png").pixels.astype(int)
+    assert abs(found - (deep >> 8)).max() <= 1
+
+
+def test_transparency_lies_on_white(tmp_path):
+    rgba = np.dstack([colours(), np.full((20, 30), 255, np.uint8)])
+    rgba[5:9, 4:20, 3] = 0
+    rgba[12:14, 4:20, 3] = 51
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    share = rgba[..., 3:].astype(float) / 255
+    expected = share * rgba[..., :3] + (1 - share) * 255
+    found = read_one(tmp_path / "a.png").pixels
+    assert abs(found - expected).max() <= 1
+    Image.fromarray(rgba).convert("LA").save(tmp_path / "la.png")
+    assert (read_one(tmp_path / "la.png").pixels[5:9, 4:20] == 255).all()
+
+
+def test_cmyk(tmp_path):
+    Image.fromarray(colours()).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    close(read_one(tmp_path / "print.jpg").pixels, colours(), 15)
+
+
+def test_the_first_frame_of_a_gif(tmp_path):
+    frames = [Image.fromarray(np.full((8, 8, 3), c, np.uint8)) for c in (10, 200, 90)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    close(read_one(tmp_path / "a.gif").pixels, np.full((8, 8, 3), 10, np.uint8), 3)
+
+
+@pytest.mark.parametrize("name", ["ಮುಖ 顔 é.png", "a b'c\"d.png", "no_ending", "A.PNG"])
+def test_names(tmp_path, name):
+    Image.fromarray(colours()).save(tmp_path / name, format="png")
+    np.testing.assert_array_equal(read_one(tmp_path / name).pixels, colours())
+
+
+def png_header(width, height):
+    """A PNG that claims a size, with next to nothing behind it."""
+
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+
+
+def jpeg():
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)).save(
+        file, format="jpeg"
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.jpg", b"", "an empty file"),
+        ("text.jpg", b"To be, or not to be\n" * 50, "not a JPEG, PNG, BMP, GIF file"),
+        ("cut.jpg", jpeg()[:3000], "damaged or cut off"),
+        ("cut_early.jpg", jpeg()[:20], "not a JPEG|damaged"),
+        ("bomb.png", png_header(20_000, 20_000), "too large"),
+        ("large.png", png_header(1200, 1000), "too large: 1200x1000"),
+        ("flat.png", png_header(40_000, 1), "too large: 40000x1"),
+        ("hollow.png", png_header(50, 50), "damaged or cut off"),
+        ("tiff.jpg", b"II*\0" + b"\0" * 100, "not a JPEG, PNG, BMP, GIF file"),
+        ("text.mp4", b"To be, or not to be\n" * 50, "not a video that OpenCV can open"),
+        ("empty.avi", b"", "not a video that OpenCV can open"),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(tmp_path, name, content, reason, capfd):
+    (tmp_path / name).write_bytes(content)
+    picture = read_one(tmp_path / name)
+    assert picture.pixels is None
+    assert any(words in picture.reason for words in reason.split("|")), picture.reason
+    assert capfd.readouterr() == ("", "")  # nothing of libjpeg, FFmpeg or OpenCV
+
+
+def test_a_large_picture_is_not_decoded(tmp_path, monkeypatch):
+    (tmp_path / "bomb.png").write_bytes(png_header(9_000, 9_000))
+    monkeypatch.setattr(images, "_to_rgb", None)
+    assert "9000x9000" in read_one(tmp_path / "bomb.png").reason
+    assert read_one(tmp_path / "bomb.png", max_pixels=81_000_000).pixels is None  # it is tried
+
+
+def test_what_is_not_there(tmp_path):
+    assert read_one(tmp_path / "no.jpg").reason == "no such file"
+    assert read_one(tmp_path / "no.mp4").reason == "no such file"
+    assert read_one("/dev/zero").reason == "not a regular file"
+
+
+def test_folders(tmp_path):
+    for name in ("b.png", "a.JPG", "deep/er/c.bmp", ".hidden.png", ".git/x.png", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "folder.png").mkdir()
+    found = [p.file for p in read(tmp_path)]
+    assert found == [str(tmp_path / name) for name in ("a.JPG", "b.png", "deep/er/c.bmp")]
+    (tmp_path / "empty").mkdir()
+    assert read_one(tmp_path / "empty").reason == "a folder without pictures or videos"
+
+
+def write_video(path, count, *, rate=5, size=(64, 48), codec="mp4v"):
+    """Frames of 10, 20, 30 ... in brightness."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
+    assert writer.isOpened()
+    for number in range(count):
+        frame = np.full((size[1], size[0], 3), min(10 + 5 * number, 255), np.uint8)
+        frame[:, :, 0] = 0  # no blue: BGR and RGB can be told apart
+        writer.write(frame)
+    writer.release()
+
+
+def test_video(tmp_path):
+    write_video(tmp_path / "a.mp4", 12)
+    found = read(tmp_path / "a.mp4")
+    assert [p.frame for p in found] == list(range(12))
+    assert all(p.moving and not p.reason for p in found)
+    for picture in found:
+        brightness = 10 + 5 * picture.frame
+        close(picture.pixels, np.full((48, 64, 3), [brightness, brightness, 0], np.uint8), 6)
+    assert [p.frame for p in read(tmp_path / "a.mp4", every=5)] == [0, 5, 10]
+    assert [p.frame for p in read(tmp_path / "a.mp4", every=5, max_frames=2)] == [0, 5]
+    assert "too large: 64x48" in read_one(tmp_path / "a.mp4", max_pixels=3000).reason
+
+
+def test_a_frame_every_ten_seconds_is_shown(tmp_path):
+    write_video(tmp_path / "a.avi", 45, rate=2, codec="MJPG")
+    assert [p.frame for p in read(tmp_path / "a.avi") if p.shown] == [0, 20, 40]
+
+
+def test_a_video_that_breaks_off(tmp_path):
+    write_video(tmp_path / "a.avi", 40, codec="MJPG")
+    data = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    *frames, last = read(tmp_path / "cut.avi")
+    assert 5 < len(frames) < 36 and all(p.pixels is not None for p in frames)
+    assert last.pixels is None and last.reason.startswith("cut off") and "40" in last.reason
+
+
+def test_webcam_names():
+    assert images.webcam_number("webcam:12") == 12
+    for name in ("webcam:", "webcam:x", "webcam:-1"):
+        with pytest.raises(UserError, match=name):
+            images.webcam_number(name)

@@ -1,0 +1,307 @@
+"""--mode=predict from files to files, with weights trained on nothing.
+
+The weights are random, so what is held here is that the answers are those of the network on the
+crops, and that each input, good or bad, ends where it should.
+"""
+
+import csv
+import functools
+import io
+import json
+from types import SimpleNamespace
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import fer_best
+from data import drawn_faces
+from data.fer2013.image import decode
+from fer_jax import modes, task, weights
+from fer_jax.data import CLASSES, Faces
+from fer_jax.predict import images
+from fer_jax.predict import run as predict_run
+from fer_jax.predict.faces import find_faces
+from train_jax.errors import UserError
+from train_jax.metrics import classification_scores
+
+TEMPERATURE = {"none": 0.05, "flip": 0.02}  # random weights hardly differ between classes
+
+
+def make_config(**predict):
+    c = fer_best.get_config()
+    c.model.features = ((4,), (8,))
+    c.predict.update(predict)
+    return c
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict") / "weights"
+    config = make_config().to_dict()
+    model, _ = task.model_of(config["model"], "test")
+    init = jax.jit(functools.partial(task.init_model, model))
+    scores = classification_scores(np.eye(7), np.arange(7), CLASSES)
+    scores |= {"calibrated": {"nll": 0.0, "ece": 0.0}, "coverage": []}
+    weights.export(
+        folder, init(jax.random.key(3)), config=config,
+        identity={"data": "drawn_faces", "train_valid_sha256": "cd" * 32},
+        splits={"train": Faces(np.zeros((7, 48, 48), np.uint8), np.arange(7))},
+        temperature=TEMPERATURE,
+        result={
+            "sha256": "ab" * 32, "epoch": 2, "tta": "none", "splits": {"valid": scores},
+            "clean": {},
+        },
+        origin={"command": "x", "git_commit": "x"},
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logits_of(folder):
+    classifier = weights.load(folder)
+    apply = jax.jit(functools.partial(classifier.model.apply, classifier.variables, train=False))
+    return lambda images: np.asarray(apply(task.preprocess(np.asarray(images))), np.float64)
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def predict(folder, workdir, inputs, *, config=None, **settings):
+    inputs = ",".join(f'"{i}"' for i in inputs)
+    config = config or make_config(**settings)
+    code = modes.predict(config, workdir, weights=str(folder), inputs=inputs)
+    with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = (workdir / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert len(records) == len(rows)
+    return SimpleNamespace(code=code, rows=rows, records=records, workdir=workdir)
+
+
+def drawn(n=1, seed=1):
+    return drawn_faces.draw(n, seed=seed)[0]
+
+
+def scene(places=((50, 60),), shape=(300, 300)):
+    """A grey wall with drawn faces of 192 pixels; u8[H, W, 3]."""
+    wall = np.full(shape, 128, np.uint8)
+    pictures = drawn_faces.draw(28, seed=1, nuisance=0.5)[0]
+    for (x, y), number in zip(places, FOUND, strict=False):
+        wall[y : y + 192, x : x + 192] = cv2.resize(
+            pictures[number], (192, 192), interpolation=cv2.INTER_CUBIC
+        )
+    return wall[..., None].repeat(3, 2)
+
+
+FOUND = (25, 9, 19, 24, 20)  # of the drawn faces, those that the detector takes for faces
+
+
+def probabilities(row):
+    return np.array([float(row[name]) for name in CLASSES])
+
+
+# parity with training
+
+
+@pytest.mark.parametrize("quality", [100, 60])
+def test_training_and_prediction_see_the_same_pixels(folder, logits_of, tmp_path, quality):
+    """A JPEG of a training image, read as the data set reads it and as prediction reads it."""
+    for number, image in enumerate(drawn(3)):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, format="jpeg", quality=quality)
+        (tmp_path / f"{number}.jpg").write_bytes(file.getvalue())
+    trained = np.stack([decode((tmp_path / f"{n}.jpg").read_bytes(), "x") for n in range(3)])
+    assert (trained != drawn(3)).any()  # JPEG is lossy: one more reason to share the reading
+    files = [tmp_path / f"{n}.jpg" for n in range(3)]
+    found = predict(folder, tmp_path / "out", files, detector="none")
+    expected = softmax(logits_of(trained) / TEMPERATURE["none"])
+    # 1e-4: rounding of f32 logits, divided by a temperature of 0.05
+    np.testing.assert_allclose([probabilities(r) for r in found.rows], expected, atol=1e-4)
+    seen = [images.read_still(f, max_pixels=10**6) for f in files]
+    seen = [find_faces(s, detector="none", min_face=40, margin=0.0, align=True)[0] for s in seen]
+    np.testing.assert_array_equal([face.crop for face in seen], trained)
+    assert np.ptp(expected.max(0)) > 0.01  # or all answers are alike
+    assert [[r[k] for k in ("x", "y", "width", "height")] for r in found.rows] == [
+        ["0", "0", "48", "48"]
+    ] * 3
+
+
+def test_flip(folder, logits_of, tmp_path):
+    image = drawn()
+    Image.fromarray(image[0]).save(tmp_path / "a.png")
+    config = make_config(detector="none")
+    config.eval.tta = "flip"
+    found = predict(folder, tmp_path / "out", [tmp_path / "a.png"], config=config)
+    views = [np.log(softmax(logits_of(v))) for v in (image, image[:, :, ::-1])]
+    expected = softmax(sum(views) / 2 / TEMPERATURE["flip"])
+    np.testing.assert_allclose(probabilities(found.rows[0]), expected[0], atol=1e-4)
+
+
+# what is written
+
+
+def test_a_row_for_each_face(folder, tmp_path, capsys):
+    Image.fromarray(scene([(50, 60), (340, 80)], (300, 600))).save(tmp_path / "two.png")
+    found = predict(folder, tmp_path / "out", [tmp_path / "two.png"], threshold=0.0)
+    assert found.code == 0 and len(found.rows) == 2
+    assert list(found.rows[0]) == [
+        "file", "frame", "x", "y", "width", "height", "class", *CLASSES, "reason",
+    ]  # fmt: skip
+    lefts = sorted(int(row["x"]) for row in found.rows)
+    assert abs(lefts[0] - 50) < 70 and abs(lefts[1] - 340) < 70
+    for row, record in zip(found.rows, found.records, strict=True):
+        p = probabilities(row)
+        assert p.sum() == pytest.approx(1, abs=1e-5)
+        assert row["class"] == CLASSES[p.argmax()] == record["class"]
+        assert row["file"] == record["file"] == str(tmp_path / "two.png")
+        assert row["reason"] == "" and record["reason"] is None
+        assert record["box"] == {k: int(row[k]) for k in ("x", "y", "width", "height")}
+        np.testing.assert_allclose([record["probabilities"][c] for c in CLASSES], p)
+    assert "DRAWN FACES" in capsys.readouterr().out  # of these weights
+
+
+@pytest.mark.parametrize(("threshold", "sure"), [(0.0, True), (1.0, False)])
+def test_below_the_threshold_it_is_not_sure(folder, tmp_path, capsys, threshold, sure):
+    Image.fromarray(drawn()[0]).save(tmp_path / "a.png")
+    found = predict(
+        folder, tmp_path / "out", [tmp_path / "a.png"], detector="none", threshold=threshold
+    )
+    p = probabilities(found.rows[0])
+    assert p.max() < 1
+    assert found.rows[0]["class"] == (CLASSES[p.argmax()] if sure else "not sure")
+    assert ("not sure (" in capsys.readouterr().out) != sure
+
+
+def test_pictures(folder, tmp_path):
+    Image.fromarray(scene()).save(tmp_path / "ಮುಖ.png")
+    Image.fromarray(np.full((90, 160, 3), 200, np.uint8)).save(tmp_path / "wall.png")
+    (tmp_path / "bad.png").write_bytes(b"")
+    found = predict(folder, tmp_path / "out", [tmp_path], threshold=0.0)
+    names = sorted(p.name for p in (found.workdir / "annotated").iterdir())
+    assert names == ["00001-wall.png.jpg", "00002-ಮುಖ.png.jpg"]
+    with Image.open(found.workdir / "annotated" / names[1]) as image:
+        annotated = np.asarray(image).astype(int)
+    assert annotated.shape == (480, 480, 3)  # small pictures are enlarged
+    colourful = np.ptp(annotated, axis=2) > 60  # box and emoji on a grey picture
+    assert 0.01 < colourful.mean() < 0.5
+    with Image.open(found.workdir / "contact_sheet.png") as image:
+        assert image.width > 3 * 180
+    again = predict(folder, tmp_path / "out", [tmp_path / "wall.png"])
+    assert [p.name for p in (again.workdir / "annotated").iterdir()] == ["00001-wall.png.jpg"]
+
+
+def test_max_pictures(folder, tmp_path):
+    for number in range(3):
+        Image.fromarray(drawn()[0]).save(tmp_path / f"{number}.png")
+    found = predict(folder, tmp_path / "out", [tmp_path], detector="none", max_pictures=2)
+    assert len(found.rows) == 3
+    assert len(list((found.workdir / "annotated").iterdir())) == 2
+
+
+def test_bad_files_are_rows_and_do_not_stop_the_rest(folder, tmp_path):
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("words")
+    Image.fromarray(scene()).save(tmp_path / "good.png")
+    names = ["no.jpg", "empty.jpg", "good.png", "text.jpg"]
+    found = predict(folder, tmp_path / "out", [tmp_path / n for n in names])
+    assert found.code == 0
+    assert [r["file"].split("/")[-1] for r in found.rows] == names
+    assert [bool(r["reason"]) for r in found.rows] == [True, True, False, True]
+    assert [r["class"] for r in found.rows][:2] == ["", ""]
+    assert found.records[0]["probabilities"] is None and found.records[0]["box"] is None
+
+
+def test_exit_code_1_only_if_nothing_could_be_read(folder, tmp_path, capsys):
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    assert predict(folder, tmp_path / "out", [tmp_path / "empty.jpg"]).code == 1
+    assert "nothing could be read" in capsys.readouterr().err
+    Image.fromarray(np.full((90, 90, 3), 9, np.uint8)).save(tmp_path / "dark.png")
+    found = predict(folder, tmp_path / "out", [tmp_path / "empty.jpg", tmp_path / "dark.png"])
+    assert found.code == 0  # it was read, there is just no face
+    assert [r["reason"] for r in found.rows] == ["an empty file", "no face found"]
+
+
+# videos
+
+
+def write_video(path, frames, rate=10):
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate, (width, height))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+
+
+def test_a_video_is_rows_by_frame_and_smoothed_by_face(folder, tmp_path):
+    still, blank = scene(), np.full((300, 300, 3), 128, np.uint8)
+    other = np.clip(still.astype(int) * 0.6, 0, 255).astype(np.uint8)
+    write_video(tmp_path / "a.avi", [still, other, blank, still])
+    raw = predict(folder, tmp_path / "raw", [tmp_path / "a.avi"])
+    assert [r["frame"] for r in raw.rows] == ["0", "1", "2", "3"]
+    assert [r["reason"] for r in raw.rows] == ["", "", "no face found", ""]
+    smooth = predict(folder, tmp_path / "smooth", [tmp_path / "a.avi"] * 2, smoothing=0.8)
+    p = [probabilities(raw.rows[i]) for i in (0, 1, 3)]
+    assert abs(p[0] - p[1]).max() > 1e-3
+    expected = [p[0], 0.8 * p[0] + 0.2 * p[1]]
+    expected.append(0.8 * expected[1] + 0.2 * p[2])
+    for first in (0, 4):  # the second video starts anew
+        found = [probabilities(smooth.rows[first + i]) for i in (0, 1, 3)]
+        np.testing.assert_allclose(found, expected, atol=3e-6)
+    names = [p.name for p in (raw.workdir / "annotated").iterdir()]
+    assert names == ["00001-a.avi-0.jpg"]  # one in ten seconds
+
+
+def test_every_and_max_frames(folder, tmp_path):
+    write_video(tmp_path / "a.avi", [np.full((60, 80, 3), 99, np.uint8)] * 9)
+    found = predict(folder, tmp_path / "out", [tmp_path / "a.avi"], every=3, max_frames=2)
+    assert [r["frame"] for r in found.rows] == ["0", "3"]
+
+
+# mistakes
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"detector": "dlib"}, "detector must be one of haar, none, got 'dlib'"),
+        ({"min_face": 3}, "min_face must be in [24"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"smoothing": 1.0}, "smoothing"),
+        ({"every": 0}, "every"),
+        ({"max_frames": -1}, "max_frames"),
+        ({"max_pixels": 0}, "max_pixels"),
+        ({"margin": -0.5}, "margin"),
+    ],
+)
+def test_a_wrong_setting(folder, tmp_path, settings, word):
+    with pytest.raises(UserError) as caught:
+        predict(folder, tmp_path / "out", [tmp_path], **settings)
+    assert word in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("inputs", [[], ["", ""], ["webcam:x"]])
+def test_wrong_inputs(folder, tmp_path, inputs):
+    with pytest.raises(UserError, match="--inputs"):
+        predict(folder, tmp_path / "out", inputs)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(UserError, match="nowhere is not there"):
+        predict(tmp_path / "nowhere", tmp_path / "out", [tmp_path])
+
+
+def test_few_shapes_are_compiled(folder):
+    classify = predict_run.make_classify(weights.load(folder), tta="none")
+    crops = list(drawn(5))
+    together = classify(crops)
+    assert together.shape == (5, 7)
+    apart = np.concatenate([classify([crop]) for crop in crops])
+    np.testing.assert_allclose(together, apart, atol=1e-4)
+    assert classify([]).shape == (0, 7)

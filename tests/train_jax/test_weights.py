@@ -1,0 +1,166 @@
+"""Exported weights come back as they were, and whatever was changed is named."""
+
+import json
+import os
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from train_jax import weights
+from train_jax.errors import UserError
+
+CARD = {"task": "some", "classes": ["a", "b"], "note": "ಕನ್ನಡ"}
+
+
+def make_variables():
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 3, 1, 4)).astype(np.float32)
+    return {
+        "params": {
+            # a view that is not contiguous: safetensors would write its memory as it lies
+            "Conv_0": {"kernel": kernel, "bias": rng.standard_normal((2, 4)).astype("f")[::-1].T},
+            "Dense_0": {"kernel": jnp.asarray(kernel[0, 0])},
+        },
+        "batch_stats": {"BatchNorm_0": {"mean": np.arange(4, dtype=np.float32)}},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    weights.export(tmp_path / "new" / "w", make_variables(), CARD)
+    return tmp_path / "new" / "w"
+
+
+def change(folder, **fields):
+    path = folder / "model.json"
+    card = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({k: v for k, v in card.items() if v is not None}))
+
+
+def refused(folder, *words):
+    with pytest.raises(UserError) as caught:
+        weights.load(folder)
+    for word in (str(folder), *words):
+        assert word in str(caught.value)
+
+
+def test_round_trip(folder):
+    loaded = weights.load(folder)
+    jax.tree.map(np.testing.assert_array_equal, loaded.variables, make_variables())
+    assert {k: loaded.card[k] for k in CARD} == CARD
+    assert loaded.card["parameters"] == 36 + 8 + 4 and loaded.card["batch_statistics"] == 4
+    assert loaded.card["arrays"]["params/Conv_0/bias"] == "float32(4, 2)"
+    assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.safetensors"]
+    weights.check_fit(loaded, jax.eval_shape(make_variables))
+
+
+def test_without_batch_statistics(tmp_path):
+    weights.export(tmp_path, {"params": make_variables()["params"], "batch_stats": {}}, CARD)
+    loaded = weights.load(tmp_path)
+    assert loaded.card["batch_statistics"] == 0 and loaded.variables["batch_stats"] == {}
+
+
+def test_writing_again_replaces_all(folder):
+    other = {"params": {"Dense_0": {"bias": np.ones(2, np.float32)}}}
+    weights.export(folder, other, CARD)
+    np.testing.assert_equal(weights.load(folder).variables, other | {"batch_stats": {}})
+
+
+def test_each_flipped_bit_is_found(folder):
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in (0, 9, len(data) - 1, *rng.integers(0, len(data), 5)):
+        broken = bytearray(data)
+        broken[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(broken)
+        refused(folder, "model.safetensors", "SHA-256")
+    path.write_bytes(data[:-4])
+    refused(folder, "model.safetensors", "SHA-256")
+
+
+def rewrite(folder, arrays):
+    """Other arrays under a card that has their SHA-256."""
+    import hashlib
+
+    data = safetensors.numpy.save(arrays)
+    (folder / "model.safetensors").write_bytes(data)
+    change(folder, sha256=hashlib.sha256(data).hexdigest())
+
+
+def test_arrays_that_the_card_does_not_know(folder):
+    arrays = safetensors.numpy.load((folder / "model.safetensors").read_bytes())
+    name = "params/Dense_0/kernel"
+    rest = {k: v for k, v in arrays.items() if k != name}
+    rewrite(folder, rest)
+    refused(folder, name, "absent")
+    rewrite(folder, rest | {name: arrays[name].T.copy()})
+    refused(folder, name, "float32(4, 1)", "float32(1, 4)")
+    rewrite(folder, rest | {name: arrays[name].astype(np.float16)})
+    refused(folder, name, "float16")
+    rewrite(folder, arrays | {"params/more": arrays[name]})
+    refused(folder, "params/more", "absent")
+    rewrite(folder, rest | {name: arrays[name] * np.float32(np.nan)})
+    refused(folder, name, "NaN")
+
+
+def test_no_code_is_run(folder, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    import hashlib
+
+    data = pickle.dumps(Bomb())
+    (folder / "model.safetensors").write_bytes(data)
+    change(folder, sha256=hashlib.sha256(data).hexdigest())
+    refused(folder, "no safetensors file")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    refused(folder, name, "No such file")
+
+
+def test_a_missing_folder(tmp_path):
+    refused(tmp_path / "nowhere", "is not there", "model.json")
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"format": 2}, "format is 2"),
+        ({"format": None}, "format is missing"),
+        ({"format": True}, "format is True"),
+        ({"sha256": None}, "sha256 is missing"),
+        ({"sha256": 7}, "sha256 is 7"),
+        ({"arrays": None}, "arrays is missing"),
+        ({"arrays": []}, "arrays is []"),
+    ],
+)
+def test_a_wrong_card(folder, fields, word):
+    change(folder, **fields)
+    refused(folder, "model.json", word)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\xff"])
+def test_a_card_that_is_no_card(folder, text):
+    (folder / "model.json").write_bytes(text.encode("latin-1"))
+    refused(folder, "model.json")
+
+
+def test_another_model_does_not_fit(folder):
+    loaded = weights.load(folder)
+    like = jax.eval_shape(make_variables)
+    like["params"]["Dense_0"]["kernel"] = jax.ShapeDtypeStruct((1, 5), np.float32)
+    with pytest.raises(UserError, match="params/Dense_0/kernel.*1, 4.*1, 5"):
+        weights.check_fit(loaded, like)
+    change(folder, parameters=47)
+    with pytest.raises(UserError, match="parameters is 47.*48"):
+        weights.check_fit(weights.load(folder), jax.eval_shape(make_variables))
