@@ -152,7 +152,7 @@ def test_a_wholly_masked_batch_has_the_penalty_as_loss():
 
 def test_a_wholly_masked_batch_is_finite_with_batch_norm_and_mixup():
     config = config_of(augment__mixup=0.4, augment__flip=0.5, augment__rotation=5.0)
-    model = BestCNN(num_classes=7, features=((2,), (2, 2)), dropout=0.3)
+    model = BestCNN(num_classes=7, features=((2,), (2, 2)), standardize=True, dropout=0.3)
     made, params, stats = make(config, model)
     (value, (_, new)), gradient = made_value_and_grad(made, params, stats, batch_of(4, [0] * 4))
     assert value == 0
@@ -217,7 +217,7 @@ def test_every_augmentation_setting_arrives(monkeypatch):
 
 
 def test_training_moves_batch_statistics_and_drops():
-    model = BestCNN(num_classes=7, features=((2,), (2,)), dropout=0.5)
+    model = BestCNN(num_classes=7, features=((2,), (2,)), standardize=True, dropout=0.5)
     made, params, stats = make(config_of(), model)
     batch = batch_of(4)
     loss = jax.jit(made.loss)
@@ -251,7 +251,7 @@ def test_evaluate_by_hand():
 
 
 def test_evaluate_uses_the_running_statistics():
-    model = BestCNN(num_classes=7, features=((2,), (2,)), dropout=0.5)
+    model = BestCNN(num_classes=7, features=((2,), (2,)), standardize=True, dropout=0.5)
     made, params, stats = make(config_of(), model)
     batch = batch_of(4)
     evaluate = jax.jit(made.evaluate)
