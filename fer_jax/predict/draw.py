@@ -1,10 +1,12 @@
 """Annotated pictures and the contact sheet, with Pillow. Pictures are u8[H, W, 3] RGB."""
 
 import functools
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from fer_jax.predict.emoji import NOT_SURE, emoji
@@ -23,6 +25,8 @@ SIDES = 480, 1600  # pixels: the longer side of an annotated picture is brought 
 TILE = 180  # pixels, side of a picture on the contact sheet
 CAPTION = 62  # pixels below it
 COLUMNS = 6
+# what matplotlib brings: Latin, Greek, Cyrillic and more, but no Kannada or Chinese
+FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf")
 
 
 class Answer(NamedTuple):
@@ -45,7 +49,7 @@ def annotate(pixels, answers) -> Image.Image:
     size = [max(1, round(scale * side)) for side in image.size]
     image = image.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
-    thick = max(2, max(size) // 300)
+    thick = max(2, max(size) // 200)
     for answer in answers:
         x, y, width, height = (round(scale * value) for value in answer.box)
         colour = COLOUR[answer.name]
@@ -54,7 +58,9 @@ def annotate(pixels, answers) -> Image.Image:
         font = _font(max(13, round(0.42 * side)))
         words = int(draw.textlength(answer.text(), font)) + side // 4
         left = max(0, min(x, image.width - side - words))
-        top = y - side if y >= side else min(y + thick, image.height - side)
+        top = y - side
+        if top < 0:  # no room above: below, or within the box
+            top = y + height if y + height + side <= image.height else y
         middle = top + side // 2
         half = font.size * 3 // 4
         draw.rectangle(
@@ -67,7 +73,8 @@ def annotate(pixels, answers) -> Image.Image:
 
 
 def tile(picture, lines, name: str = "") -> Image.Image:
-    """One field of the contact sheet: a PIL picture or None, an emoji, lines of text below."""
+    """One field of the contact sheet: a PIL picture, or the first line in its place; the emoji of
+    `name`; the lines below."""
     field = Image.new("RGB", (TILE, TILE + CAPTION), "white")
     if picture is not None:
         thumbnail = picture.convert("RGB")
@@ -76,7 +83,11 @@ def tile(picture, lines, name: str = "") -> Image.Image:
         thumbnail = thumbnail.resize(size, Image.Resampling.BICUBIC)
         field.paste(thumbnail, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
     else:
-        ImageDraw.Draw(field).rectangle([0, 0, TILE - 1, TILE - 1], fill="#eceef1")
+        draw = ImageDraw.Draw(field)
+        draw.rectangle([0, 0, TILE - 1, TILE - 1], fill="#eceef1")
+        reason, *lines = lines
+        text = "\n".join(textwrap.wrap(reason, 20)[:8])
+        draw.multiline_text((10, 10), text, "#444a54", _font(12), spacing=6)
     if name:
         face = emoji(name, 56)
         field.paste(face, (TILE - 60, TILE - 60), face)
@@ -100,8 +111,8 @@ def sheet(tiles) -> Image.Image:
 
 
 def _fit(draw, line, font) -> str:
-    """The line, cut in the middle where it is wider than a tile."""
-    shown = line
+    """The line, cut in the middle where it is wider than a tile; '?' for what the font lacks."""
+    shown = line = "".join(c if ord(c) in _known() else "?" for c in line)
     while draw.textlength(shown, font) > TILE - 4:
         line = line[: len(line) // 2 - 1] + line[len(line) // 2 + 1 :]
         shown = line[: len(line) // 2] + "…" + line[len(line) // 2 :]
@@ -110,6 +121,10 @@ def _fit(draw, line, font) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _font(size):
-    # what matplotlib brings: Latin, Greek, Cyrillic and more, but no Kannada or Chinese
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
-    return ImageFont.truetype(str(path), size)
+    return ImageFont.truetype(FONT, size)
+
+
+@functools.cache
+def _known() -> frozenset[int]:
+    """The characters of the font."""
+    return frozenset(FT2Font(FONT).get_charmap())

@@ -4,6 +4,7 @@ H, W = height and width in pixels of whatever comes in.
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,8 @@ def read_still(path: Path, *, max_pixels: int) -> np.ndarray:
     except UnreadableError:
         raise
     except Image.DecompressionBombError as error:  # more than twice what Pillow warns of
-        raise UnreadableError(f"too large: {error}") from error
+        pixels = int(re.search(r"\d+", str(error))[0])
+        raise UnreadableError(f"too large: {pixels:,} pixels; {_limit(max_pixels)}") from error
     except Image.UnidentifiedImageError as error:
         raise UnreadableError(f"not a {', '.join(FORMATS)} file") from error
     except Exception as error:  # Pillow raises nearly anything on damaged bytes
@@ -101,10 +103,11 @@ def read_still(path: Path, *, max_pixels: int) -> np.ndarray:
 
 
 def _too_large(width, height, max_pixels) -> str:
-    return (
-        f"too large: {width}x{height} pixels; at most {max_pixels:,} (predict.max_pixels) and "
-        f"{MAX_SIDE:,} a side"
-    )
+    return f"too large: {width}x{height} pixels; {_limit(max_pixels)}"
+
+
+def _limit(max_pixels) -> str:
+    return f"at most {max_pixels:,} (predict.max_pixels), and {MAX_SIDE:,} a side"
 
 
 def _to_rgb(image) -> np.ndarray:

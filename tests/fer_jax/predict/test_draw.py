@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fer_jax.data import CLASSES
 from fer_jax.predict import draw
@@ -47,7 +47,8 @@ def test_box_and_label_are_drawn_where_the_face_is(name, box):
         assert changed[row, column]  # the lower and the left edge
     assert not changed[y + height // 2 + 25, x + width // 2]  # the face itself is left free
     rows, columns = np.nonzero(changed)
-    assert rows.min() >= max(0, y - 60) and columns.max() - columns.min() < 330
+    assert rows.min() >= max(0, y - 60) and rows.max() <= min(479, y + height + 60)
+    assert columns.max() - columns.min() < 330
     assert changed.sum() > 2 * (width + height) + 1500  # and a label
 
 
@@ -70,16 +71,19 @@ def test_sheet(count):
     assert bands == -(-count // 6)
 
 
-@pytest.mark.parametrize("line", ["a" * 500, "ಮುಖ" * 40, "", "short"])
+@pytest.mark.parametrize("line", ["a" * 500, "ಮುಖ 顔" * 40, "", "short"])
 def test_long_lines_are_cut_in_the_middle(line):
     field = np.asarray(draw.tile(None, [line, line, line, line])).astype(int)
     assert field.shape == (180 + 62, 180, 3)
     assert (field[180:, -2:] == 255).all()
 
 
-def test_a_cut_line_keeps_its_ends():
-    from PIL import ImageDraw
+def test_what_the_font_lacks_is_a_question_mark():
+    pen = ImageDraw.Draw(Image.new("RGB", (9, 9)))
+    assert draw._fit(pen, "a_ಮ_顔_é_Ж.png", draw._font(12)) == "a_?_?_é_Ж.png"
 
+
+def test_a_cut_line_keeps_its_ends():
     pen = ImageDraw.Draw(Image.new("RGB", (9, 9)))
     short = draw._fit(pen, "beginning" + "x" * 200 + "end.jpg", draw._font(12))
     assert short.startswith("begin") and short.endswith("end.jpg") and "…" in short

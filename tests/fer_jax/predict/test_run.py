@@ -8,6 +8,8 @@ import csv
 import functools
 import io
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import cv2
@@ -24,7 +26,9 @@ from fer_jax.data import CLASSES, Faces
 from fer_jax.predict import images
 from fer_jax.predict import run as predict_run
 from fer_jax.predict.faces import find_faces
+from tests.fer_jax.predict.odd_inputs import make, wall
 from train_jax.errors import UserError
+from train_jax.interrupt import Interrupted
 from train_jax.metrics import classification_scores
 
 TEMPERATURE = {"none": 0.05, "flip": 0.02}  # random weights hardly differ between classes
@@ -87,20 +91,6 @@ def drawn(n=1, seed=1):
     return drawn_faces.draw(n, seed=seed)[0]
 
 
-def scene(places=((50, 60),), shape=(300, 300)):
-    """A grey wall with drawn faces of 192 pixels; u8[H, W, 3]."""
-    wall = np.full(shape, 128, np.uint8)
-    pictures = drawn_faces.draw(28, seed=1, nuisance=0.5)[0]
-    for (x, y), number in zip(places, FOUND, strict=False):
-        wall[y : y + 192, x : x + 192] = cv2.resize(
-            pictures[number], (192, 192), interpolation=cv2.INTER_CUBIC
-        )
-    return wall[..., None].repeat(3, 2)
-
-
-FOUND = (25, 9, 19, 24, 20)  # of the drawn faces, those that the detector takes for faces
-
-
 def probabilities(row):
     return np.array([float(row[name]) for name in CLASSES])
 
@@ -146,14 +136,14 @@ def test_flip(folder, logits_of, tmp_path):
 
 
 def test_a_row_for_each_face(folder, tmp_path, capsys):
-    Image.fromarray(scene([(50, 60), (340, 80)], (300, 600))).save(tmp_path / "two.png")
+    wall(2).save(tmp_path / "two.png")
     found = predict(folder, tmp_path / "out", [tmp_path / "two.png"], threshold=0.0)
     assert found.code == 0 and len(found.rows) == 2
     assert list(found.rows[0]) == [
         "file", "frame", "x", "y", "width", "height", "class", *CLASSES, "reason",
     ]  # fmt: skip
     lefts = sorted(int(row["x"]) for row in found.rows)
-    assert abs(lefts[0] - 50) < 70 and abs(lefts[1] - 340) < 70
+    assert abs(lefts[0] - 60) < 50 and abs(lefts[1] - 312) < 50
     for row, record in zip(found.rows, found.records, strict=True):
         p = probabilities(row)
         assert p.sum() == pytest.approx(1, abs=1e-5)
@@ -178,7 +168,7 @@ def test_below_the_threshold_it_is_not_sure(folder, tmp_path, capsys, threshold,
 
 
 def test_pictures(folder, tmp_path):
-    Image.fromarray(scene()).save(tmp_path / "ಮುಖ.png")
+    wall(1).save(tmp_path / "ಮುಖ.png")
     Image.fromarray(np.full((90, 160, 3), 200, np.uint8)).save(tmp_path / "wall.png")
     (tmp_path / "bad.png").write_bytes(b"")
     found = predict(folder, tmp_path / "out", [tmp_path], threshold=0.0)
@@ -206,7 +196,7 @@ def test_max_pictures(folder, tmp_path):
 def test_bad_files_are_rows_and_do_not_stop_the_rest(folder, tmp_path):
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("words")
-    Image.fromarray(scene()).save(tmp_path / "good.png")
+    wall(1).save(tmp_path / "good.png")
     names = ["no.jpg", "empty.jpg", "good.png", "text.jpg"]
     found = predict(folder, tmp_path / "out", [tmp_path / n for n in names])
     assert found.code == 0
@@ -226,6 +216,35 @@ def test_exit_code_1_only_if_nothing_could_be_read(folder, tmp_path, capsys):
     assert [r["reason"] for r in found.rows] == ["an empty file", "no face found"]
 
 
+def test_twelve_odd_inputs_with_the_shipped_weights(tmp_path):
+    inputs = make(tmp_path / "odd")
+    config = fer_best.get_config()
+    code = modes.predict(config, tmp_path / "out", weights=None, inputs=",".join(inputs))
+    assert code == 0
+    with open(tmp_path / "out" / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = {}
+    for row in rows:
+        found.setdefault(row["file"], []).append(row["reason"] or "a face")
+    assert [(file.split("/")[-1][:2], len(r), r[0].split(":")[0]) for file, r in found.items()] == [
+        ("01", 1, "no face found"),
+        ("02", 5, "a face"),
+        ("03", 1, "damaged or cut off"),
+        ("04", 1, "no face found"),
+        ("05", 1, "too large"),
+        ("06", 1, "not a JPEG, PNG, BMP, GIF file"),
+        ("07", 1, "a face"),
+        ("08", 1, "a face"),
+        ("09", 1, "a face"),
+        ("10", 1, "a face"),
+        ("11", 1, "an empty file"),
+        ("12", 1, "a folder without pictures or videos"),
+    ]
+    # one face, four ways to store it
+    same = {tuple(r[c] for c in CLASSES) for r in rows if r["file"][-6:] in ("_é.png", "ed.gif")}
+    assert len(same) == 1
+
+
 # videos
 
 
@@ -238,7 +257,8 @@ def write_video(path, frames, rate=10):
 
 
 def test_a_video_is_rows_by_frame_and_smoothed_by_face(folder, tmp_path):
-    still, blank = scene(), np.full((300, 300, 3), 128, np.uint8)
+    still = np.asarray(wall(1))
+    blank = np.full_like(still, 128)
     other = np.clip(still.astype(int) * 0.6, 0, 255).astype(np.uint8)
     write_video(tmp_path / "a.avi", [still, other, blank, still])
     raw = predict(folder, tmp_path / "raw", [tmp_path / "a.avi"])
@@ -260,6 +280,23 @@ def test_every_and_max_frames(folder, tmp_path):
     write_video(tmp_path / "a.avi", [np.full((60, 80, 3), 99, np.uint8)] * 9)
     found = predict(folder, tmp_path / "out", [tmp_path / "a.avi"], every=3, max_frames=2)
     assert [r["frame"] for r in found.rows] == ["0", "3"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_what_was_done(folder, tmp_path, monkeypatch, signum):
+    def read(inputs, **settings):
+        for frame in range(9):
+            if frame == 2:
+                os.kill(os.getpid(), signum)
+            yield images.Picture("webcam:0", frame, np.asarray(wall(1)), "", moving=True)
+
+    monkeypatch.setattr(images, "read", read)
+    with pytest.raises(Interrupted, match="what was done is in") as caught:
+        predict(folder, tmp_path / "out", ["webcam:0"])
+    assert caught.value.exit_code == 128 + signum
+    lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [["webcam:0", str(f)] for f in range(3)]
+    assert (tmp_path / "out" / "contact_sheet.png").exists()
 
 
 # mistakes
