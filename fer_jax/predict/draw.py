@@ -36,8 +36,8 @@ class Answer(NamedTuple):
     probability: float  # of it
 
     def text(self) -> str:
-        """'happy 93 %', or 'not sure (sad 31 %)'."""
-        words = f"{self.best} {self.probability:.0%}".replace("%", " %")
+        """'happy 93 %', or 'not sure (sad 31 %)'; rounded down, so that no 50 % is below 0.5."""
+        words = f"{self.best} {int(100 * self.probability)} %"
         return words if self.name == self.best else f"{self.name} ({words})"
 
 

@@ -31,7 +31,7 @@ def test_emoji_differ():
 
 def test_text():
     assert Answer((0, 0, 9, 9), "happy", "happy", 0.934).text() == "happy 93 %"
-    assert Answer((0, 0, 9, 9), NOT_SURE, "sad", 0.31).text() == "not sure (sad 31 %)"
+    assert Answer((0, 0, 9, 9), NOT_SURE, "sad", 0.4999).text() == "not sure (sad 49 %)"
 
 
 @pytest.mark.parametrize("name", NAMES)
