@@ -58,16 +58,33 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
-    """|accuracy - confidence| over equal-width bins of confidence, weighted by their share.
+def reliability(probabilities, labels, bins: int = 15) -> list[dict]:
+    """Answers by confidence, in equal-width bins: Guo et al. 2017, 15 bins as there.
 
-    Guo et al. 2017, 15 bins as there. `probabilities` f32[N, K], `labels` i32[N].
+    Args:
+      probabilities: f[N, K].
+      labels: i32[N].
+      bins: the i-th of them holds confidences in ((i - 1) / bins, i / bins].
+
+    Returns:
+      For each bin {"n", "confidence", "accuracy"}; the two means are None for an empty bin.
     """
-    confidence = probabilities.max(1)
+    confidence = probabilities.max(1).astype(np.float64)
     correct = probabilities.argmax(1) == labels
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(which, weights=correct - confidence.astype(np.float64), minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    counts = np.bincount(which, minlength=bins)
+    sums = [np.bincount(which, weights=w, minlength=bins) for w in (confidence, correct)]
+    return [
+        {"n": int(n), "confidence": c / n, "accuracy": a / n} if n
+        else {"n": 0, "confidence": None, "accuracy": None}
+        for n, c, a in zip(counts, *(s.tolist() for s in sums), strict=True)
+    ]  # fmt: skip
+
+
+def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
+    """|accuracy - confidence| of the bins of `reliability`, weighted by their share of N."""
+    rows = [row for row in reliability(probabilities, labels, bins) if row["n"]]
+    return sum(r["n"] * abs(r["accuracy"] - r["confidence"]) for r in rows) / len(labels)
 
 
 def classification_scores(logits, labels, classes) -> dict:
@@ -80,7 +97,8 @@ def classification_scores(logits, labels, classes) -> dict:
 
     Returns:
       {"n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece",
-       "recall": {class: r}, "confusion": [[...]], rows true}. "ci95" belongs to the accuracy.
+       "reliability", "recall": {class: r}, "confusion": [[...]], rows true}. "ci95" belongs to the
+      accuracy.
       A class without an example has recall None and does not enter the macro means.
     """
     logits = np.asarray(logits, np.float64)
@@ -106,6 +124,7 @@ def classification_scores(logits, labels, classes) -> dict:
         "top2": float((top2 == labels[:, None]).any(1).mean()),
         "nll": float(-log_probabilities[np.arange(n), labels].mean()),
         "ece": expected_calibration_error(probabilities, labels),
+        "reliability": reliability(probabilities, labels),
         "recall": {c: float(recall[i]) if present[i] else None for i, c in enumerate(classes)},
         "confusion": confusion.tolist(),
     }

@@ -1,0 +1,131 @@
+"""The sections of report.html that only faces have."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fer_jax.data import CLASSES
+from train_jax.metrics import wilson_interval
+from train_jax.report_html import Card, Cards, Picture, Pictures, Section, Table, Text, png_uri, svg
+from train_jax.report_run import Run, Score, interval
+
+
+def main_score(result: dict) -> Score:
+    """Accuracy on the last split of eval.json: a test split, where there is one."""
+    name = list(result["splits"])[-1]
+    s = result["splits"][name]
+    return Score(f"accuracy on {name}", s["n"], s["accuracy"], *s["ci95"], s["majority"], 4)
+
+
+def sections(run: Run) -> list[Section]:
+    """Scores, confusion, recall, reliability, mistakes of eval.json and mistakes.json."""
+    if not run.scores:
+        return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
+    splits = {name: s for name, s in run.scores["splits"].items() if name != "train"}
+    found = [
+        score_section(run.scores),
+        Section("Confusion", [Pictures([Picture(svg(confusion(name, s))) for name, s in
+                                        splits.items()])]),
+        Section("Recall of each class", [Pictures([Picture(svg(recall(splits)))])]),
+    ]  # fmt: skip
+    drawn = [Picture(svg(reliability(n, s))) for n, s in splits.items() if "reliability" in s]
+    found.append(Section("Reliability", [Text(
+        "Of the answers with a certain confidence, the share that is right. On the diagonal, a "
+        "probability can be taken at its word."), Pictures(drawn)] if drawn else []))  # fmt: skip
+    return [*found, mistakes(run.workdir)]
+
+
+def score_section(result: dict) -> Section:
+    """Every split, all images and those without a twin in train, beside the baseline."""
+    rows = list(result["splits"].items())
+    rows += [(f"{name}, clean", s) for name, s in result["clean"].items()]
+    header = ["split", "n", "accuracy [95 %]", "majority", "recall", "F1", "top 2", "NLL", "ECE"]
+    cells = [
+        [name, f"{s['n']:,}", interval(s["accuracy"], *s["ci95"], 4), f"{s['majority']:.4f}"]
+        + [f"{s[key]:.4f}" for key in ("macro_recall", "macro_f1", "top2", "nll", "ece")]
+        for name, s in rows
+    ]
+    view = "image and mirror averaged" if result["tta"] == "flip" else "single view"
+    note = (
+        f"Epoch {result['epoch']}, {view}. Majority: accuracy of always answering the most "
+        "frequent class of train. Recall, F1: means over the classes. Clean: without images that "
+        "have a pixel-identical twin in train."
+    )
+    if result["data"] == "drawn_faces":
+        note += " Drawn faces: these numbers say nothing about people."
+    return Section("Scores", [Table(header, cells, range(1, len(header)), note)])
+
+
+def confusion(name, scores) -> Figure:
+    """In % of the true class."""
+    matrix = np.array(scores["confusion"])
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(4.8, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*matrix.shape):
+        axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center",
+                  color="white" if share[row, column] > 0.5 else "black")  # fmt: skip
+    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{name}, % of the true class")
+    return figure
+
+
+def recall(splits) -> Figure:
+    """Share of each class that is found, with 95 % Wilson intervals, a colour a split."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(splits)
+    for number, (name, scores) in enumerate(splits.items()):
+        matrix = np.array(scores["confusion"])
+        hits, counts = np.diag(matrix), matrix.sum(1)
+        shares = hits / np.maximum(counts, 1)
+        ends = [wilson_interval(int(h), int(n)) for h, n in zip(hits, counts, strict=True)]
+        places = np.arange(len(CLASSES)) + (number - (len(splits) - 1) / 2) * height
+        errors = np.nan_to_num(np.abs(np.transpose(ends) - shares))  # nan: no example
+        axes.barh(places, shares, height * 0.9, xerr=errors, label=name,
+                  error_kw={"lw": 1, "ecolor": "dimgrey"})  # fmt: skip
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), title="recall, with 95 % intervals")
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def reliability(name, scores) -> Figure:
+    """Accuracy by confidence, above the share of answers in each bin (Guo et al. 2017)."""
+    bins = scores["reliability"]
+    edges = np.linspace(0, 1, len(bins) + 1)
+    counts = np.array([b["n"] for b in bins])
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], ls="--", color="grey")
+    used = counts > 0
+    above.bar(edges[:-1][used], [b["accuracy"] for b in bins if b["n"]], 1 / len(bins),
+              align="edge", edgecolor="white", label="accuracy")  # fmt: skip
+    above.plot([b["confidence"] for b in bins if b["n"]], [b["accuracy"] for b in bins if b["n"]],
+               "o", ms=3, color="C3", label="at the mean confidence")  # fmt: skip
+    above.set(ylim=(0, 1), ylabel="accuracy", title=f"{name}: ECE {scores['ece']:.3f}")
+    above.legend(fontsize=8)
+    below.bar(edges[:-1], counts / counts.sum(), 1 / len(bins), align="edge", edgecolor="white",
+              color="grey")  # fmt: skip
+    below.set(xlim=(0, 1), xlabel="confidence", ylabel="share")
+    return figure
+
+
+def mistakes(workdir: Path) -> Section:
+    """Faces that are given a wrong class with the highest probability, from mistakes.json."""
+    path = workdir / "mistakes.json"
+    if not path.exists():
+        return Section("Most confident mistakes", [])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    cards = [
+        Card(png_uri(m["png"]), [f"{m['predicted']} {m['probability']:.0%}", f"true: {m['true']}"])
+        for m in found["mistakes"]
+    ]
+    words = f"The answers on {found['split']} that are wrong with the highest probability."
+    return Section("Most confident mistakes", [Text(words), Cards(cards)] if cards else [])
