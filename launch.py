@@ -5,10 +5,12 @@ python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=ru
 python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
 python launch.py --mode=predict --inputs=photo.jpg,folder/,clip.mp4
 python launch.py --config=configs/seq_lstm.py --mode=translate --inputs="in front of her house"
+python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 """
 
 import difflib
 import importlib
+import json
 import os
 import re
 import sys
@@ -26,6 +28,8 @@ TASKS = {
             "eval": ("evaluate", ("weights",)),
             "explore": ("explore", ()),
             "predict": ("predict", ("weights", "inputs")),
+            "explain": ("explain", ("weights", "inputs")),
+            "report": ("write_report", ()),
         },
     ),
     "seq": (
@@ -36,6 +40,7 @@ TASKS = {
             "translate": ("translate", ("inputs",)),
             "explore": ("explore_corpus", ()),
             "cross_validate": ("cross_validate", ()),
+            "report": ("write_report", ()),
         },
     ),
 }
@@ -50,16 +55,16 @@ WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Folder of the run, or for what the mode writes. The default is runs/NAME, or "
-    "runs/MODE without a run. A run that exists is continued.",
+    "runs/MODE without a run. A run that exists is continued. report: of several, with commas.",
 )
 MODE = flags.DEFINE_string(
     "mode", "train", "; ".join(f"{t}: {', '.join(modes)}" for t, (_, modes) in TASKS.items())
 )
 WEIGHTS = flags.DEFINE_string(
-    "weights", None, "eval, predict: a folder of exported weights, such as weights/fer_best."
+    "weights", None, "eval, predict, explain: exported weights, such as weights/fer_best."
 )
 INPUTS = flags.DEFINE_string(
-    "inputs", None, "predict: pictures, folders, videos, webcam:0, separated by commas. "
+    "inputs", None, "predict, explain: pictures, folders, videos, webcam:0, with commas. "
     "translate: a sentence, a file with a sentence a line, or - for stdin."
 )  # fmt: skip
 
@@ -80,8 +85,9 @@ def parse_flags(argv) -> list[str]:
     """What absl makes of argv, with one line and exit code 2 for every mistake in it."""
     try:
         # --config first: its fields are flags only once it is read (ml_collections asks sys.argv)
-        given = [*argv[1:], *([f"--config={SHIPPED}"] if _needs_no_config(argv) else [])]
-        sys.argv[1:] = sorted(given, key=lambda a: not a.startswith("--config="))
+        sys.argv[1:] = sorted(
+            [*argv[1:], *_default_config(argv)], key=lambda a: not a.startswith("--config=")
+        )
         rest = FLAGS(sys.argv)
         if FLAGS.help or FLAGS.helpshort or FLAGS.helpfull:
             return rest
@@ -126,7 +132,16 @@ def main(argv):
     from train_jax.interrupt import Interrupted
 
     try:
-        return getattr(task, function)(config, workdir, **{name: FLAGS[name].value for name in own})
+        code, workdirs = None, [workdir]
+        if MODE.value == "report":
+            workdirs = [Path(part) for part in str(workdir).split(",")]
+        else:
+            settings = {name: FLAGS[name].value for name in own}
+            code = getattr(task, function)(config, workdir, **settings)
+        if MODE.value in ("train", "eval", "report") and WEIGHTS.value is None:
+            base = importlib.import_module(f"configs.{config.task}_base").get_config().to_dict()
+            print(f"report: {task.write_report(workdirs, base)}")
+        return code
     except UserError as error:
         return _fail(f"error: {error}")
     except Interrupted as interrupted:
@@ -135,11 +150,22 @@ def main(argv):
         return _fail("interrupted; run the same command again", 130)
 
 
-def _needs_no_config(argv) -> bool:
-    """Whether argv names a mode that runs on exported weights, and no config."""
+def _default_config(argv) -> list[str]:
+    """[--config=...] where argv names none and its mode needs none: it runs on exported weights, or
+    reports on runs, which have their own configs."""
+    if any(a == "--config" or a.startswith("--config=") for a in argv):
+        return []
     modes = {mode: own for _, modes in TASKS.values() for mode, (_, own) in modes.items()}
-    named = any(f"--mode={mode}" in argv for mode, own in modes.items() if ON_WEIGHTS == {*own})
-    return named and not any(a == "--config" or a.startswith("--config=") for a in argv)
+    if any(f"--mode={mode}" in argv for mode, own in modes.items() if ON_WEIGHTS == {*own}):
+        return [f"--config={SHIPPED}"]
+    workdirs = [a.removeprefix("--workdir=") for a in argv if a.startswith("--workdir=")]
+    if "--mode=report" not in argv or not workdirs:
+        return []
+    try:
+        record = json.loads((Path(workdirs[-1].split(",")[0]) / "config.json").read_text())
+        return [f"--config=configs/{record['config']['task']}_base.py"]
+    except (OSError, ValueError, KeyError, TypeError):  # told by the mode, with the path
+        return [f"--config={SHIPPED}"]
 
 
 def _check_choice(name, value, choices, where=""):

@@ -110,4 +110,10 @@ def get_config() -> ml_collections.ConfigDict:
     c.predict.max_frames = 0  # of a video or webcam, that are looked at; 0 = all
     c.predict.max_pixels = 50_000_000  # of a picture; a larger one is not decoded
     c.predict.max_pictures = 500  # annotated pictures that are written
+
+    c.explain = ml_collections.ConfigDict()  # decides nothing in training; finds faces as predict
+    c.explain.label = ""  # the class to explain; "" is the most probable one of each face
+    c.explain.faces = 1  # of each picture, the largest
+    c.explain.occlusion_size = 8  # pixels of 48, side of the square that hides a part of the face
+    c.explain.occlusion_stride = 2  # pixels from square to square
     return c.lock()

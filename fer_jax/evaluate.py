@@ -8,6 +8,7 @@ import numpy as np
 from fer_jax import data as fer_data
 from fer_jax import report
 from fer_jax.data import CLASSES
+from fer_jax.mistakes import write_mistakes
 from fer_jax.task import preprocess
 from train_jax import calibration, metrics
 from train_jax.checkpoint import write_atomically
@@ -18,7 +19,7 @@ VIEWS = ("none", "flip")  # config.eval.tta
 
 
 def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
-    """Writes eval.json and the confusion figure, and prints the tables.
+    """Writes eval.json, mistakes.json and the confusion figure, and prints the tables.
 
     Args:
       workdir: written into.
@@ -41,16 +42,23 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
             "coverage": calibration.coverage(calibration.softmax(logits, temperature), labels),
         }
 
-    scores, clean = {}, {}
+    scores, clean, reliability = {}, {}, {}
     for name, faces in splits.items():
         logits = logits_of(faces.images)
+        probabilities = calibration.softmax(logits, temperature)
         scores[name] = scores_of(logits, faces.labels)
+        reliability[name] = {
+            "plain": metrics.reliability(calibration.softmax(logits), faces.labels),
+            "calibrated": metrics.reliability(probabilities, faces.labels),
+        }
         if name != "train" and "train" in splits:
             keep = ~fer_data.has_twin(faces, splits["train"])
             if keep.any():
                 clean[name] = scores_of(logits[keep], faces.labels[keep])
     result = about | {"temperature": temperature, "splits": scores, "clean": clean}
+    result["reliability"] = reliability
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
+    write_mistakes(workdir / "mistakes.json", name, faces, probabilities)  # of the last split
     print(report.score_table(result, workdir))
     print(report.coverage_table(result))
     report.draw_confusion(workdir, scores, about["data"])

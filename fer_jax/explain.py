@@ -125,13 +125,9 @@ def occlusion_map(probability_of, face, *, size, stride) -> np.ndarray:
       size, stride: pixels; the last square of a row or column ends at the border.
 
     Raises:
-      UserError: size or stride do not fit.
+      UserError: see `check_square`.
     """
-    if not 1 <= stride <= size <= SIDE:
-        raise UserError(
-            f"config: explain: 1 <= occlusion_stride <= occlusion_size <= {SIDE} (pixels) must "
-            f"hold, got stride {stride} and size {size}"
-        )
+    check_square(size, stride)
     starts = [*range(0, SIDE - size, stride), SIDE - size]
     corners = [(top, left) for top in starts for left in starts]
     hidden = np.zeros((len(corners), SIDE, SIDE), bool)
@@ -140,3 +136,12 @@ def occlusion_map(probability_of, face, *, size, stride) -> np.ndarray:
     images = np.where(hidden, np.uint8(np.rint(face.mean())), face)
     drops = probability_of(face[None])[0] - probability_of(images)
     return np.float32(np.tensordot(drops, hidden, 1) / hidden.sum(0))
+
+
+def check_square(size, stride) -> None:
+    """UserError unless squares of `size` pixels, `stride` pixels apart, cover a face."""
+    if not 1 <= stride <= size <= SIDE:
+        raise UserError(
+            f"config: explain: 1 <= occlusion_stride <= occlusion_size <= {SIDE} (pixels) must "
+            f"hold, got stride {stride} and size {size}"
+        )

@@ -7,7 +7,7 @@ import numpy as np
 
 from fer_jax import data as fer_data
 from fer_jax import explore as explore_lib
-from fer_jax import report, weights
+from fer_jax import report, report_html, weights
 from fer_jax.data import CLASSES
 from fer_jax.evaluate import VIEWS, check_view, make_predict, predict_split, score
 from fer_jax.task import (
@@ -18,11 +18,11 @@ from fer_jax.task import (
     make_task,
     train_valid_sha256,
 )
-from train_jax import loop
+from train_jax import loop, report_write
 from train_jax.calibration import fit_temperature
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
-from train_jax.report import draw_history, model_table
+from train_jax.report import draw_history, write_model_table
 from train_jax.writer import lock_workdir, origin, read_config, write_config
 
 
@@ -35,7 +35,7 @@ def train(config, workdir: Path):
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)
         print(report.describe(dataset, splits))
-        print(model_table(model, task.init))
+        write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
         variables, temperature, result = _score_run(config, workdir, model, task, dataset, splits)
         draw_history(workdir, history, result["epoch"], dataset.name)
@@ -65,6 +65,20 @@ def explore(config, workdir: Path):
     """Describes the data in tables and figures; trains nothing."""
     with lock_workdir(workdir):
         explore_lib.explore(config, workdir)
+
+
+def explain(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
+    """Shows what a network makes of the faces of pictures; see fer_jax/explain_run.py."""
+    from fer_jax import explain_run  # OpenCV, as below
+
+    return explain_run.run(config, workdir, weights=weights, inputs=inputs)
+
+
+def write_report(workdirs: list[Path], base: dict) -> Path:
+    """Writes report.html of a run, or comparison.html of several; see train_jax/report_write.py."""
+    return report_write.write_report(
+        workdirs, base=base, sections=report_html.sections, main_score=report_html.main_score
+    )
 
 
 def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:

@@ -30,10 +30,7 @@ def sections(run: Run) -> list[Section]:
                                         splits.items()])]),
         Section("Recall of each class", [Pictures([Picture(svg(recall(splits)))])]),
     ]  # fmt: skip
-    drawn = [Picture(svg(reliability(n, s))) for n, s in splits.items() if "reliability" in s]
-    found.append(Section("Reliability", [Text(
-        "Of the answers with a certain confidence, the share that is right. On the diagonal, a "
-        "probability can be taken at its word."), Pictures(drawn)] if drawn else []))  # fmt: skip
+    found.append(reliability_section(run.scores))
     return [*found, mistakes(run.workdir)]
 
 
@@ -96,23 +93,49 @@ def recall(splits) -> Figure:
     return figure
 
 
-def reliability(name, scores) -> Figure:
+def reliability_section(result: dict) -> Section:
+    """Before and after the temperature, and what is gained by not answering when unsure."""
+    if "reliability" not in result:
+        return Section("Reliability", [])
+    name = list(result["splits"])[-1]
+    s, bins = result["splits"][name], result["reliability"][name]
+    pictures = [
+        Picture(svg(reliability(f"{name}: ECE {s['ece']:.3f}", bins["plain"]))),
+        Picture(svg(reliability(
+            f"temperature {result['temperature']:.2f}: ECE {s['calibrated']['ece']:.3f}",
+            bins["calibrated"],
+        ))),
+    ]  # fmt: skip
+    rows = [
+        [f"{c['threshold']:.2f}", f"{c['kept']:.1%}",
+         "-" if c["accuracy"] is None else f"{c['accuracy']:.4f}"]
+        for c in s["coverage"]
+    ]  # fmt: skip
+    words = (
+        "Of the answers with a certain confidence, the share that is right. On the diagonal, a "
+        "probability can be taken at its word. The temperature is fitted on validation."
+    )
+    note = "If only answers of at least a calibrated probability count."
+    return Section("Reliability", [Text(words), Pictures(pictures), Table(
+        ["at least", "answered", "accuracy"], rows, range(3), note)])  # fmt: skip
+
+
+def reliability(title, bins) -> Figure:
     """Accuracy by confidence, above the share of answers in each bin (Guo et al. 2017)."""
-    bins = scores["reliability"]
-    edges = np.linspace(0, 1, len(bins) + 1)
     counts = np.array([b["n"] for b in bins])
+    edges = np.arange(len(bins)) / len(bins)
+    used = [b for b in bins if b["n"]]
+    accuracy = [b["accuracy"] for b in used]
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([0, 1], [0, 1], ls="--", color="grey")
-    used = counts > 0
-    above.bar(edges[:-1][used], [b["accuracy"] for b in bins if b["n"]], 1 / len(bins),
-              align="edge", edgecolor="white", label="accuracy")  # fmt: skip
-    above.plot([b["confidence"] for b in bins if b["n"]], [b["accuracy"] for b in bins if b["n"]],
-               "o", ms=3, color="C3", label="at the mean confidence")  # fmt: skip
-    above.set(ylim=(0, 1), ylabel="accuracy", title=f"{name}: ECE {scores['ece']:.3f}")
+    bars = {"width": 1 / len(bins), "align": "edge", "edgecolor": "white"}
+    above.bar(edges[counts > 0], accuracy, **bars, label="accuracy")
+    above.plot([b["confidence"] for b in used], accuracy, "o", ms=3, color="C3",
+               label="at the mean confidence")  # fmt: skip
+    above.set(ylim=(0, 1), ylabel="accuracy", title=title)
     above.legend(fontsize=8)
-    below.bar(edges[:-1], counts / counts.sum(), 1 / len(bins), align="edge", edgecolor="white",
-              color="grey")  # fmt: skip
+    below.bar(edges, counts / counts.sum(), **bars, color="grey")
     below.set(xlim=(0, 1), xlabel="confidence", ylabel="share")
     return figure
 

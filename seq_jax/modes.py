@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from seq_jax import corpus, explore, filter, report
+from seq_jax import corpus, explore, filter, report, report_html
 from seq_jax.evaluate import make_predict, pool, predict_split, score, write_scores
 from seq_jax.task import (
     Vocabularies,
@@ -16,10 +16,10 @@ from seq_jax.task import (
 )
 from seq_jax.text import check_same, decode, from_json, to_json
 from seq_jax.translate import prepare, read_lines
-from train_jax import loop
+from train_jax import loop, report_write
 from train_jax.checkpoint import Checkpoints, write_atomically
 from train_jax.errors import UserError
-from train_jax.report import draw_history, model_table
+from train_jax.report import draw_history, write_model_table
 from train_jax.writer import check_config, lock_workdir, read_config, write_config
 
 
@@ -37,7 +37,7 @@ def train_and_score(config, workdir: Path):
         for name, vocabulary in vocabularies._asdict().items():
             write_atomically(vocabulary_path(workdir, name), to_json(vocabulary))
         print(report.describe(dataset, splits, vocabularies, task.identity["tokens"]))
-        print(model_table(model, task.init))
+        write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config))
         best_epoch, translations = score(
             config, workdir, predict, task, dataset, splits, vocabularies
@@ -151,3 +151,14 @@ def cross_validate(config, workdir: Path):
             translations.append(train_and_score(one, workdir / f"fold{fold}")["test"])
         dataset = load_splits(config)[0]
         write_scores(workdir, f"all {folds} folds", dataset, {"test": pool(translations)})
+
+
+def write_report(workdirs: list[Path], base: dict) -> Path:
+    """Writes report.html of a run, or comparison.html of several; see train_jax/report_write.py."""
+    return report_write.write_report(
+        workdirs,
+        base=base,
+        sections=report_html.sections,
+        main_score=report_html.main_score,
+        fonts=report_html.fonts(),
+    )

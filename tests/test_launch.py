@@ -202,6 +202,15 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
     assert after[: len(before)] == before
     assert [row[0] for row in after[1:]] == [str(e) for e in range(1, EPOCHS + 1)]
     assert (workdir / "eval.json").exists()
+    assert f"report: {workdir}/report.html" in result.stdout
+
+    (workdir / "report.html").unlink()
+    result = launch(project, "--mode=report", f"--workdir={workdir}", blocked=False)  # no --config
+    assert result.returncode == 0, result.stderr
+    page = (workdir / "report.html").read_text()
+    assert "configs/fer_base.py" in page and "accuracy on PublicTest" in page
+    check_error(launch(project, "--mode=report", f"--workdir={tmp_path}/none", blocked=False),
+                f"{tmp_path}/none", "holds no run")  # fmt: skip
 
 
 def test_starts_anew_with_huge_pages_once(monkeypatch):

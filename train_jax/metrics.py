@@ -97,8 +97,7 @@ def classification_scores(logits, labels, classes) -> dict:
 
     Returns:
       {"n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece",
-       "reliability", "recall": {class: r}, "confusion": [[...]], rows true}. "ci95" belongs to the
-      accuracy.
+       "recall": {class: r}, "confusion": [[...]], rows true}. "ci95" belongs to the accuracy.
       A class without an example has recall None and does not enter the macro means.
     """
     logits = np.asarray(logits, np.float64)
@@ -124,7 +123,6 @@ def classification_scores(logits, labels, classes) -> dict:
         "top2": float((top2 == labels[:, None]).any(1).mean()),
         "nll": float(-log_probabilities[np.arange(n), labels].mean()),
         "ece": expected_calibration_error(probabilities, labels),
-        "reliability": reliability(probabilities, labels),
         "recall": {c: float(recall[i]) if present[i] else None for i, c in enumerate(classes)},
         "confusion": confusion.tolist(),
     }

@@ -6,6 +6,8 @@ import jax
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from train_jax.checkpoint import write_atomically
+
 
 def model_table(model, init) -> str:
     """The shape and number of parameters of each array, and the totals."""
@@ -18,6 +20,13 @@ def model_table(model, init) -> str:
     lines.append(f"{'trainable':48s}{totals['params']:14,d}")
     lines.append(f"{'batch statistics':48s}{totals.get('batch_stats', 0):14,d}")
     return "\n".join(lines)
+
+
+def write_model_table(workdir: Path, model, init):
+    """Prints the table, and writes it into model.txt."""
+    table = model_table(model, init)
+    print(table)
+    write_atomically(workdir / "model.txt", table + "\n")
 
 
 def draw_history(workdir: Path, history, best_epoch, data_name):

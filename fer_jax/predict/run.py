@@ -32,7 +32,7 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     Returns the exit code: 1 if nothing could be read, else 0.
     """
     inputs = next(csv.reader([inputs]), [])  # "a,b.jpg" in quotes is one name
-    settings = _check(config.predict, inputs)
+    settings = check(config.predict, inputs)
     check_view(config.eval.tta)
     folder = weights_lib.choose(weights, workdir)
     classifier = weights_lib.load(folder)
@@ -202,7 +202,7 @@ class Output:
             self._left_out += 1
 
 
-def _check(settings, inputs) -> dict:
+def check(settings, inputs) -> dict:
     """`config.predict` as a dict. UserError on a value out of range or inputs without sense."""
     if not inputs or not all(inputs):
         raise UserError(
