@@ -34,7 +34,8 @@ def run(tmp_path, monkeypatch):
     splits["test"] = Faces(*(a[splits["test"].labels != 1] for a in splits["test"]))
     logits = {len(f.labels): np.random.default_rng(3).normal(size=(len(f.labels), 7)) * 2
               for f in splits.values()}  # fmt: skip
-    about = {"data": "drawn_faces", "sha256": "ab" * 32, "epoch": 7, "tta": "none"}
+    about = {"data": "drawn_faces", "sha256": "ab" * 32, "epoch": 7, "tta": "none",
+             "weights": "best checkpoint"}  # fmt: skip
     monkeypatch.setattr("fer_jax.report.draw_confusion", lambda *_: None)
     score(tmp_path, lambda images: logits[len(images)], splits, temperature=1.7, majority=3,
           about=about)  # fmt: skip
