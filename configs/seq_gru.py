@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/seq_gru.py
 
-Not yet run.
+Seed 0, 404 real pairs in 5 folds (--mode=cross_validate --config.data.folds=5): token accuracy
+0.231 [0.212, 0.249], chrF++ 14.5 [13.3, 15.8]. On the phrasebook (test n 146): 0.328, 21.9.
+A dictionary made by counting beats all of these networks in chrF++: see README.md.
 """
 
 from configs import seq_rnn
