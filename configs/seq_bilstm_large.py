@@ -1,15 +1,17 @@
-"""A bidirectional LSTM for all pairs of up to 7 words a side: 19,993 of ../shared/data/en_kn.
+"""A larger seq_bilstm for all pairs of up to 7 words a side: 19,993 of ../shared/data/en_kn.
 
 python launch.py --config=configs/seq_bilstm_large.py --config.data.path=FOLDER
 
-Not yet run.
+Test n 1,999, seed 0: token accuracy 0.300 [0.289, 0.310], chrF++ 22.4 [21.6, 23.2], in 15 epochs
+and 10 min 38 s beside other work; valid 0.311 [0.300, 0.320] and 23.2, still rising. The nearest
+training sentence: 0.211 [0.202, 0.222] and 27.7 [26.8, 28.6].
 """
 
-from configs import seq_base
+from configs import seq_bilstm
 
 
 def get_config():
-    c = seq_base.get_config()
+    c = seq_bilstm.get_config()
     c.data.english_words = 0
     c.data.max_english_words = 7
     c.data.max_kannada_words = 7
@@ -17,13 +19,9 @@ def get_config():
     c.data.kannada_top_k = 0
     c.data.max_tokens = 9
     c.data.english_min_count = 2  # the others are <unk>, so that it is learned
-    c.data.kannada_max_words = 8000  # of 15,970; the output layer is what takes the time
+    c.data.kannada_min_count = 2  # 5,872 words of 15,970; the output layer is what takes the time
     c.data.test_fraction = 0.1
-    c.model.embedding = 256
     c.model.units = 256
-    c.model.bidirectional = True
-    c.model.dense = 512
-    c.model.dropout = 0.5
-    c.train.epochs = 20
-    c.train.steps_per_call = 50
+    c.model.dropout = 0.4
+    c.train.epochs = 15
     return c

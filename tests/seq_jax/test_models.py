@@ -29,13 +29,10 @@ COUNTS = {  # config: (parameters of each layer, all of them)
         526_040,
     ),
     "seq_bilstm_large": (
-        {
-            "embed": ENGLISH * 256,
-            "recurrent": 2 * 4 * (256 + 256 + 1) * 256,
-            "hidden": (512 + 1) * 512,
-            "logits": (512 + 1) * KANNADA,
-        },
-        1_621_080,
+        {"embed": ENGLISH * 128, "recurrent": 2 * 4 * (128 + 256 + 1) * 256}
+        | HEAD
+        | {"hidden": (512 + 1) * 1024},
+        1_732_056,
     ),
 }
 
