@@ -177,8 +177,9 @@ def curve(rows, name, marks) -> Figure:
     for label, (places, color, line) in marks.items():
         for number, epoch in enumerate(places):
             axes.axvline(epoch, color=color, ls=line, lw=1.2, label=label if not number else None)
-    if name == "lr" and len({row[name] for row in rows}) > 1:
-        axes.set_yscale("log")
+    if name == "lr":
+        steady = len({row[name] for row in rows}) == 1
+        axes.set(ylim=(0, 1.2 * rows[0][name])) if steady else axes.set_yscale("log")
     axes.set(xlabel="epoch", title="learning rate" if name == "lr" else name.replace("_", " "))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

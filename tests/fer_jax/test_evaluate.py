@@ -147,6 +147,7 @@ def test_metrics_csv(run):
 def test_eval_json_has_the_keys_of_the_issue(run):
     assert set(run.eval) == {
         "data", "sha256", "weights", "epoch", "tta", "temperature", "splits", "clean",
+        "reliability",
     }  # fmt: skip
     assert run.eval["data"] == "fer2013" and run.eval["tta"] == "none"
     assert run.eval["sha256"] == run.dataset.sha256
