@@ -1,6 +1,5 @@
 """--mode=explain: from pictures to figures of what the network makes of their faces."""
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from fer_jax.data import CLASSES
 from fer_jax.explain import check_square, explain
 from fer_jax.predict import images
 from fer_jax.predict.faces import find_faces
-from fer_jax.predict.run import check
+from fer_jax.predict.run import check, split
 from train_jax.checkpoint import write_atomically
 from train_jax.errors import UserError
 from train_jax.writer import lock_workdir
@@ -23,7 +22,7 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
 
     Of a video or webcam the first frame. Returns the exit code: 1 if there was no face, else 0.
     """
-    inputs = next(csv.reader([inputs]), [])
+    inputs = split(inputs)
     found, c = check(config.predict, inputs), check_settings(config.explain)
     folder = weights_lib.choose(weights, workdir)
     classifier = weights_lib.load(folder)

@@ -31,7 +31,7 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
 
     Returns the exit code: 1 if nothing could be read, else 0.
     """
-    inputs = next(csv.reader([inputs]), [])  # "a,b.jpg" in quotes is one name
+    inputs = split(inputs)
     settings = check(config.predict, inputs)
     check_view(config.eval.tta)
     folder = weights_lib.choose(weights, workdir)
@@ -200,6 +200,14 @@ class Output:
             self._tiles.append(draw.tile(picture, lines, name))
         else:
             self._left_out += 1
+
+
+def split(inputs: str) -> list[str]:
+    """Names separated by commas; one with a comma in it stands in double quotes."""
+    try:
+        return next(csv.reader([inputs]), [])
+    except csv.Error as error:
+        raise UserError(f"--inputs: {error}: separate names by commas") from None
 
 
 def check(settings, inputs) -> dict:

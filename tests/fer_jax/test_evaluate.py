@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import optimize
 
 from configs import fer_base
@@ -423,6 +424,18 @@ def test_other_training_images_are_not_called_validation(run, tmp_path, monkeypa
     result = json.loads((tmp_path / "new" / "eval.json").read_text())
     assert {name: s["n"] for name, s in result["splits"].items()} == {"train": 28}
     assert "not those that" in capsys.readouterr().out
+
+
+def test_a_run_predicts_with_its_own_weights(run, copy, tmp_path, network, capsys):
+    faces = run.splits["PublicTest"]
+    Image.fromarray(faces.images[0]).save(tmp_path / "face.png")
+    config = make_config(predict__detector="none")
+    assert modes.predict(config, copy, weights=None, inputs=str(tmp_path / "face.png")) == 0
+    assert f"weights: {copy / 'export'}, trained on fer2013" in capsys.readouterr().out
+    record = json.loads((copy / "predictions.jsonl").read_text())
+    logp = log_probabilities(*network, faces.images[:1]) / run.eval["temperature"]
+    expected = np.exp(logp[0]) / np.exp(logp[0]).sum()
+    np.testing.assert_allclose([record["probabilities"][c] for c in CLASSES], expected, atol=1e-5)
 
 
 def test_weights_do_not_overwrite_the_scores_of_another_run(run, copy):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from configs import fer_best
-from fer_jax import model_card, task, weights
+from fer_jax import data, model_card, task, weights
 from fer_jax.data import CLASSES, Faces
+from fer_jax.evaluate import make_predict, predict_split
 from train_jax import weights as weights_lib
 from train_jax.errors import UserError
 from train_jax.metrics import classification_scores
@@ -176,6 +177,23 @@ def test_the_model_card_of_drawn_faces_warns(original):
     card = json.loads((original / "model.json").read_text())
     card["trained_on"]["name"] = "drawn_faces"
     assert "its answers about people mean nothing" in model_card.text("x", card)
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_are_as_good_as_their_card_says():
+    """On the real data: a wrong class order or preprocessing would show."""
+    archive = ROOT.parent / "shared" / "data" / "fer2013" / "archive.zip"
+    if not archive.exists():
+        pytest.skip("needs ../shared/data")
+    classifier = weights.load(weights.SHIPPED)
+    test = data.load(str(archive)).splits["PublicTest"]
+    logits = predict_split(
+        make_predict(classifier.model), classifier.variables, test.images,
+        batch_size=256, tta="none",
+    )  # fmt: skip
+    right = int((logits.argmax(1) == test.labels).sum())
+    card = classifier.card["scores"]["splits"]["PublicTest"]
+    assert abs(right - card["accuracy"] * card["n"]) <= 3  # ties of rounding on another machine
 
 
 def test_the_shipped_weights():

@@ -329,6 +329,13 @@ def test_wrong_inputs(folder, tmp_path, inputs):
     assert not (tmp_path / "out").exists()
 
 
+def test_inputs_are_separated_by_commas():
+    assert predict_run.split("a.jpg,b c.png") == ["a.jpg", "b c.png"]
+    assert predict_run.split('"a,b.jpg",webcam:0') == ["a,b.jpg", "webcam:0"]
+    with pytest.raises(UserError, match="separate names by commas"):
+        predict_run.split("a.jpg\nb.jpg")
+
+
 def test_missing_weights(tmp_path):
     with pytest.raises(UserError, match="nowhere is not there"):
         predict(tmp_path / "nowhere", tmp_path / "out", [tmp_path])
