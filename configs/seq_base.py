@@ -100,4 +100,10 @@ def get_config() -> ml_collections.ConfigDict:
     # phrasebook seq_lstm's val_loss is least in epoch 23, with 22 % of tokens right, then 35 %.
     c.checkpoint.monitor = "val_accuracy"  # of tokens, without <PAD> and <start>
     c.checkpoint.mode = "max"
+
+    c.distributed = ml_collections.ConfigDict()  # decides nothing but rounding
+    c.distributed.devices = 0  # that share each batch; 0: all
+    c.distributed.coordinator = ""  # HOST:PORT of process 0; "": as SLURM or Open MPI say, or none
+    c.distributed.processes = 1  # of this run, with a coordinator
+    c.distributed.process = 0  # the number of this one
     return c.lock()

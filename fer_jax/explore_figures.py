@@ -20,7 +20,7 @@ def draw_counts(counts: dict[str, dict[str, int]], path: Path, title: str) -> No
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=8)
     axes.set_xticks(range(len(CLASSES)), CLASSES)
     axes.set(ylabel="images", title=f"{title}: images of each class")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=len(counts))
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 

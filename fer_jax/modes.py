@@ -18,7 +18,7 @@ from fer_jax.task import (
     make_task,
     train_valid_sha256,
 )
-from train_jax import loop, report_write
+from train_jax import loop, parallel, report_write
 from train_jax.calibration import fit_temperature
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
@@ -37,6 +37,8 @@ def train(config, workdir: Path):
         print(report.describe(dataset, splits))
         write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
+        if not parallel.is_main():
+            return
         variables, temperature, result = _score_run(config, workdir, model, task, dataset, splits)
         draw_history(workdir, history, result["epoch"], dataset.name)
         weights.export(

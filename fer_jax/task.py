@@ -180,4 +180,5 @@ def fit_settings(config, dataset) -> dict:
     if dataset.name == "drawn_faces":
         settings["epochs"] = drawn_epochs
     names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
+    settings["devices"] = config.distributed.devices
     return settings | {name: config[name].to_dict() for name in names}

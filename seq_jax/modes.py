@@ -16,7 +16,7 @@ from seq_jax.task import (
 )
 from seq_jax.text import check_same, decode, from_json, to_json
 from seq_jax.translate import prepare, read_lines
-from train_jax import loop, report_write
+from train_jax import loop, parallel, report_write
 from train_jax.checkpoint import Checkpoints, write_atomically
 from train_jax.errors import UserError
 from train_jax.report import draw_history, write_model_table
@@ -39,6 +39,8 @@ def train_and_score(config, workdir: Path):
         print(report.describe(dataset, splits, vocabularies, task.identity["tokens"]))
         write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config))
+        if not parallel.is_main():
+            return {}
         best_epoch, translations = score(
             config, workdir, predict, task, dataset, splits, vocabularies
         )

@@ -172,4 +172,5 @@ def arrays(pairs, vocabularies, tokens) -> dict[str, np.ndarray]:
 def fit_settings(config) -> dict:
     """The arguments of `train_jax.loop.fit` in a config."""
     names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
-    return config.train.to_dict() | {name: config[name].to_dict() for name in names}
+    settings = config.train.to_dict() | {"devices": config.distributed.devices}
+    return settings | {name: config[name].to_dict() for name in names}

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from train_jax import parallel
 from train_jax.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -41,12 +42,19 @@ class Checkpoints:
         self._folder = Path(folder).absolute()
 
     def save(self, label, state, *, record, metric=None):
-        """Saves `state` and the JSON value `record`; returns when both are safe on the disk."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(unfinished)
+        """Saves `state` and the JSON value `record`; returns when both are safe on the disk.
+
+        Every process calls it, since orbax makes them wait for one another; the main one writes.
+        """
         folder = self._folder / str(label)
+        with parallel.main_first():
+            if parallel.is_main():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(unfinished)
         ocp.save_checkpointables(folder, {"state": state})
+        if not parallel.is_main():
+            return
         content = {"metric": metric, "record": record, "arrays": array_types(state)}
         write_atomically(folder / RECORD, json.dumps(content))
         write_manifest(folder)
@@ -106,7 +114,14 @@ class Checkpoints:
             if found.get(name) != kind:
                 there = f"{name} is {found[name]} in it" if name in found else f"it lacks {name}"
                 raise UserError(self._misfit(saved, f"{there}, and {kind} in the model"))
-        context = ocp.Context()
+        # Orbax as if this were the only process: each reads all, and the main one loads once more
+        # when the others are gone.
+        process = jax.process_index()
+        context = ocp.Context(
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=process, active_processes={process}
+            )
+        )
         context.pytree.loading.partial_load = True
         with context:
             folder = self._folder / str(saved.label)
@@ -178,7 +193,12 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def write_atomically(path: Path, content: str | bytes):
-    """Writes a file so that after a crash it is there whole, or as it was before."""
+    """Writes a file so that after a crash it is there whole, or as it was before.
+
+    Of many processes only the main one writes.
+    """
+    if not parallel.is_main():
+        return
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)

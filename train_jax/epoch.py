@@ -16,7 +16,7 @@ def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, a
     Args:
       train_step: from `make_train_step`.
       state: TrainState after `done` steps of this epoch; donated.
-      data: the train split on the device.
+      data: the train split on the devices.
       index, mask: i32[steps, B], f32[steps, B], from `epoch_order`.
       done: steps of this epoch that are behind us, a multiple of steps_per_call.
       steps_per_call: see `make_train_step`.
@@ -36,10 +36,10 @@ def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, a
     return state
 
 
-def evaluate(eval_step, variables, data, batch_size, *, after_call=lambda: None) -> dict:
-    """The summed metrics of a whole split `data` on the device; `compute` divides them."""
+def evaluate(eval_step, variables, data, n, batch_size, *, after_call=lambda: None) -> dict:
+    """The summed metrics of the `n` rows of `data` on the devices; `compute` divides them."""
     total = None
-    for index, mask in batches(size_of(data), batch_size):
+    for index, mask in batches(n, batch_size):
         metrics = eval_step(variables, data, index, mask)
         total = metrics if total is None else metrics_lib.add(total, metrics)
         after_call()

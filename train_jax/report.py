@@ -37,7 +37,8 @@ def draw_history(workdir: Path, history, best_epoch, data_name):
     for axes, name in zip(panels, ("accuracy", "loss", "lr"), strict=True):
         axes.plot(epochs, [row[name] for row in history], ".-", label="train")
         if name == "lr":
-            axes.set_yscale("log")
+            steady = len({row["lr"] for row in history}) == 1
+            axes.set(ylim=(0, 1.2 * history[0]["lr"])) if steady else axes.set_yscale("log")
         else:
             axes.plot(epochs, [row[f"val_{name}"] for row in history], ".-", label="validation")
         axes.axvline(best_epoch, color="grey", ls="--", label=f"best epoch: {best_epoch}")

@@ -188,8 +188,11 @@ def curve(rows, name, marks) -> Figure:
 
 
 def model(run: Run) -> Section:
-    """The table of parameters, if the run wrote one."""
-    return Section("Model", [Details("every array with its shape", run.model)] if run.model else [])
+    """How many parameters there are, and the whole table, if the run wrote one."""
+    totals = [line.rsplit(maxsplit=1) for line in run.model.splitlines()
+              if line.startswith(("trainable", "batch statistics"))]  # fmt: skip
+    parts = [Facts(totals), Details("every array with its shape", run.model)]
+    return Section("Model", parts if run.model else [])
 
 
 def timing(run: Run) -> Section:

@@ -8,17 +8,19 @@ import jax.numpy as jnp
 import optax
 
 from train_jax import metrics
+from train_jax.parallel import by_rows, replicated
 
 
-def make_train_step(*, loss, optimizer, ema_decay):
+def make_train_step(*, loss, optimizer, ema_decay, mesh):
     """The compiled training call: (state, data, index, mask) -> (state, token).
 
     Args:
       loss: `Task.loss`.
       optimizer: optax transformation; its updates are scaled by `state.plateau.scale`.
       ema_decay: of the moving average of parameters and batch statistics; 0 turns it off.
+      mesh: the devices that share each batch; see parallel.py.
 
-    The call takes the whole train split `data` (dict of arrays that lie on the device),
+    The call takes the whole train split `data` (dict of arrays that lie on the devices),
     `index` i32[K, B], the rows of each of the K steps, and `mask` f32[K, B], 0 for rows that only
     fill up. A step whose mask is all 0 fills up the call and changes nothing. `state` is donated.
     `token` i32[] is `state.bad_step` once more: it stays readable when the state has been donated.
@@ -53,29 +55,37 @@ def make_train_step(*, loss, optimizer, ema_decay):
 
     def train_step(state, data, index, mask):
         def scan_body(state, rows):
-            batch = take(data, *rows)
+            batch = take(data, *rows, mesh)
             return jax.lax.cond(batch["mask"].any(), one_step, lambda s, _: s, state, batch), None
 
         if index.shape[0] == 1:  # a convolution inside scan is 35 times slower on the CPU backend
-            state = one_step(state, take(data, index[0], mask[0]))
+            state = one_step(state, take(data, index[0], mask[0], mesh))
         else:
             state, _ = jax.lax.scan(scan_body, state, (index, mask))
         return state, state.bad_step + 0
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
 
 
-def make_eval_step(evaluate):
+def make_eval_step(evaluate, mesh):
     """The compiled evaluation call: (variables, data, index i32[B], mask f32[B]) -> metrics."""
-    return jax.jit(lambda variables, data, i, mask: evaluate(variables, take(data, i, mask)))
+
+    def eval_step(variables, data, index, mask):
+        return evaluate(variables, take(data, index, mask, mesh))
+
+    return jax.jit(eval_step, out_shardings=replicated(mesh))
 
 
-def take(data, index, mask):
-    """The rows `index` i32[B] of every array of `data`, with `mask` f32[B] beside them."""
-    return {name: array[index] for name, array in data.items()} | {"mask": mask}
+def take(data, index, mask, mesh):
+    """The rows `index` i32[B] of every array of `data`, with `mask` f32[B] beside them.
+
+    They are divided over the devices, wherever in `data` they lie.
+    """
+    batch = {name: array[index] for name, array in data.items()} | {"mask": mask}
+    return jax.lax.with_sharding_constraint(batch, by_rows(mesh))
 
 
-def make_epoch_end(*, plateau, early_stop):
+def make_epoch_end(*, plateau, early_stop, mesh):
     """The compiled end of an epoch: (state, plateau value, early-stop value, epoch) -> state.
 
     `plateau` and `early_stop` are (old, value) -> new and (old, value, epoch) -> new, or None where
@@ -89,4 +99,4 @@ def make_epoch_end(*, plateau, early_stop):
             state = state.replace(early_stop=early_stop(state.early_stop, early_stop_value, epoch))
         return state.replace(metrics=jax.tree.map(jnp.zeros_like, state.metrics))
 
-    return jax.jit(epoch_end, donate_argnums=0)
+    return jax.jit(epoch_end, donate_argnums=0, out_shardings=replicated(mesh))

@@ -1,5 +1,6 @@
 """What a run leaves in its workdir and on the console: config.json, metrics.csv, TensorBoard."""
 
+import contextlib
 import csv
 import fcntl
 import importlib.metadata
@@ -13,17 +14,22 @@ import sys
 import time
 from pathlib import Path
 
+from train_jax import parallel
 from train_jax.checkpoint import write_atomically
 from train_jax.errors import UserError
 
 SECONDS_BETWEEN_REPORTS = 1.0
 # A whole section may be absent from a run that is older than its mode.
-DECIDES_NOTHING = re.compile(r"config\.(data\.path|(eval|explore|explain|predict)(\.[^:]*)?): ")
+DECIDES_NOTHING = re.compile(
+    r"config\.(data\.path|(distributed|eval|explore|explain|predict)(\.[^:]*)?): "
+)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def lock_workdir(workdir: Path):
     """Takes the workdir for this process; the lock dies with it. Returns what must stay open."""
+    if not parallel.is_main():
+        return contextlib.nullcontext()  # the main process has it
     workdir.mkdir(parents=True, exist_ok=True)
     file = open(workdir / ".lock", "w")
     try:
@@ -150,11 +156,15 @@ class Writer:
         self._path = workdir / "metrics.csv"
         self._epochs, self._unit = epochs, unit
         self._shown = 0.0
-        self._tty = sys.stderr.isatty()
+        main = parallel.is_main()
+        self._tty = main and sys.stderr.isatty()
         self.rows = list(history)
         # What an interrupted run wrote past its last checkpoint is cut off here ...
-        self._events = SummaryWriter(str(workdir / "tb"), purge_step=len(history) + 1)
-        self._path.unlink(missing_ok=True)  # ... and here
+        self._events = SummaryWriter(
+            str(workdir / "tb"), purge_step=len(history) + 1, write_to_disk=main
+        )
+        if main:
+            self._path.unlink(missing_ok=True)  # ... and here
         if self.rows:
             self._write_csv()
 

@@ -30,7 +30,10 @@ def find_faces(pixels, *, detector, min_face, margin, align) -> list[Face]:
       detector: 'haar', OpenCV's frontal face cascade (Viola and Jones 2001), or 'none': the picture
         is one face already.
       min_face: side of the smallest box, in pixels of the picture.
-      margin: added to each side of the box, as a share of it, before the square is cut out.
+      margin: added to each side of the box, as a share of it, before the square is cut out. With 0
+        the crop is that of FER-2013: in 381 of 500 of its training images, enlarged, the detector
+        finds the face, and the median box has 0.98 of their side (quartiles 0.90 and 1.03) and
+        their middle.
       align: turn the crop so that the eyes, where both are found, are level.
     """
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)

@@ -115,6 +115,7 @@ SETTINGS = {
         "min_delta": 0.0, "baseline": None, "start_from_epoch": 0,
     },
     "checkpoint": {"monitor": "val_loss", "mode": "min"},
+    "devices": 1,
 }  # fmt: skip
 
 # The plainest of tasks: none of what SETTINGS turns on.
@@ -159,10 +160,10 @@ def compile_once():
     """The same task with the same settings is compiled once; each fit gets a state of its own."""
     build, built = loop._build, {}
 
-    def cached(task, data, **settings):
+    def cached(task, mesh, **settings):
         key = id(task), repr(settings)
         if key not in built:
-            built[key] = build(task, data, **settings)
+            built[key] = build(task, mesh, **settings)
         program, state = built[key]
         return program, jax.tree.map(jnp.copy, state)
 
@@ -566,7 +567,7 @@ def test_an_unknown_monitor_lists_the_choices(plain_task, tmp_path, group):
         ({"checkpoint": {"mode": "auto"}}, "auto"),
         ({"batch_size": 0}, "batch_size"),
         ({"eval_batch_size": 0}, "eval_batch_size"),
-        ({"steps_per_call": 0}, "steps_per_call"),
+        ({"steps_per_call": -1}, "steps_per_call"),
         ({"ema_decay": -0.5}, "ema_decay"),
         ({"epochs": -1}, "epochs"),
         ({"seed": -1}, "seed"),

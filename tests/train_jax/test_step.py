@@ -10,10 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from train_jax import early_stop, metrics, plateau
+from train_jax import early_stop, metrics, parallel, plateau
 from train_jax import state as state_lib
 from train_jax.step import make_epoch_end, make_eval_step, make_train_step, take
 
+MESH = parallel.make_mesh(1)
 N, FEATURES, CLASSES, BATCH, STEPS = 22, 5, 3, 4, 6  # the last batch has 2 real rows
 PLATEAU = {
     "base_lr": 0.1, "mode": "min", "factor": 0.5, "patience": 1, "min_delta": 0.0, "cooldown": 0,
@@ -114,7 +115,9 @@ class Compiled(NamedTuple):
 @functools.cache
 def compiled(norm=True, ema_decay=0.0, rate=0.1):
     model, optimizer = MLP(norm), adam(rate)
-    step = make_train_step(loss=make_loss(model), optimizer=optimizer, ema_decay=ema_decay)
+    step = make_train_step(
+        loss=make_loss(model), optimizer=optimizer, ema_decay=ema_decay, mesh=MESH
+    )
     return Compiled(model, optimizer, step)
 
 
@@ -270,7 +273,7 @@ def probe_step(*, rate=0.0):
         ema_decay=0,
         key=jax.random.key(3, impl="rbg"),
     )
-    return make_train_step(loss=loss, optimizer=optimizer, ema_decay=0), state
+    return make_train_step(loss=loss, optimizer=optimizer, ema_decay=0, mesh=MESH), state
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 4])
@@ -327,13 +330,15 @@ def evaluate(variables, batch):
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 def test_one_compilation_over_ragged_epochs_and_plateau_cuts(steps_per_call):
     model, optimizer = MLP(True), adam(0.1)
-    step = make_train_step(loss=make_loss(model), optimizer=optimizer, ema_decay=0.9)
-    eval_step = make_eval_step(evaluate)
+    step = make_train_step(loss=make_loss(model), optimizer=optimizer, ema_decay=0.9, mesh=MESH)
+    eval_step = make_eval_step(evaluate, MESH)
     epoch_end = make_epoch_end(
         plateau=functools.partial(plateau.update, **PLATEAU),
         early_stop=functools.partial(early_stop.update, **EARLY_STOP),
+        mesh=MESH,
     )
-    state, scales = make_state(model, optimizer=optimizer, ema_decay=0.9), []
+    state = make_state(model, optimizer=optimizer, ema_decay=0.9)
+    state, scales = parallel.replicate(state, MESH), []
     for epoch in range(3):
         state = run(step, state, *rows(epoch), steps_per_call)
         for index, mask in zip(*rows(9), strict=True):
@@ -348,7 +353,7 @@ def test_eval_step_masks_rows_and_uses_running_statistics():
     model, optimizer, step = compiled()
     state = run(step, make_state(model, optimizer=optimizer), *rows(7), 1)
     index, mask = np.array([3, 8, 9, 3], np.int32), np.array([1, 1, 1, 0], np.float32)
-    found = make_eval_step(evaluate)(state.eval_variables(), data(), index, mask)
+    found = make_eval_step(evaluate, MESH)(state.eval_variables(), data(), index, mask)
     logits = model.apply(state.eval_variables(), data()["x"][index[:3]], train=False)
     logits, total = np.asarray(logits, np.float64), 0.0
     for row, label in zip(logits, np.asarray(data()["y"])[index[:3]], strict=True):
@@ -359,7 +364,7 @@ def test_eval_step_masks_rows_and_uses_running_statistics():
 
 def test_take_gathers_every_array_and_adds_the_mask():
     arrays = {"a": jnp.arange(10.0), "b": jnp.arange(20).reshape(10, 2)}
-    found = take(arrays, np.array([4, 0, 4]), np.array([1.0, 1.0, 0.0]))
+    found = take(arrays, np.array([4, 0, 4]), np.array([1.0, 1.0, 0.0]), MESH)
     assert set(found) == {"a", "b", "mask"}
     np.testing.assert_array_equal(found["a"], [4, 0, 4])
     np.testing.assert_array_equal(found["b"], [[8, 9], [0, 1], [8, 9]])
@@ -380,6 +385,7 @@ def test_epoch_end_feeds_each_machine_its_own_value_and_clears_the_sums():
     epoch_end = make_epoch_end(
         plateau=functools.partial(plateau.update, **PLATEAU),
         early_stop=functools.partial(early_stop.update, **EARLY_STOP),
+        mesh=MESH,
     )
     before = host(worn_state())
     after = host(epoch_end(worn_state(), jnp.float32(0.7), jnp.float32(0.2), jnp.int32(4)))
@@ -391,7 +397,7 @@ def test_epoch_end_feeds_each_machine_its_own_value_and_clears_the_sums():
 
 
 def test_epoch_end_leaves_a_machine_alone_that_is_off():
-    epoch_end = make_epoch_end(plateau=None, early_stop=None)
+    epoch_end = make_epoch_end(plateau=None, early_stop=None, mesh=MESH)
     before = host(worn_state())
     after = host(epoch_end(worn_state(), jnp.float32(9), jnp.float32(9), jnp.int32(4)))
     assert all(leaf == 0 for leaf in jax.tree.leaves(after.metrics))

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from fer_jax.data import CLASSES
 from fer_jax.predict import draw
 from fer_jax.predict.draw import Answer
-from fer_jax.predict.emoji import NOT_SURE, emoji
+from fer_jax.predict.emoji import FEATURES, NOT_SURE, emoji
 
 NAMES = (*CLASSES, NOT_SURE)
 
@@ -27,6 +27,7 @@ def test_emoji_differ():
     for i, one in enumerate(pictures):
         for other in pictures[:i]:
             assert abs(one - other).mean() > 4
+    assert len(set(FEATURES.values())) == len(NAMES)  # not by their colour alone
 
 
 def test_text():
@@ -50,6 +51,15 @@ def test_box_and_label_are_drawn_where_the_face_is(name, box):
     assert rows.min() >= max(0, y - 60) and rows.max() <= min(479, y + height + 60)
     assert columns.max() - columns.min() < 330
     assert changed.sum() > 2 * (width + height) + 1500  # and a label
+
+
+def test_boxes_are_scaled_with_the_picture():
+    pixels = np.full((2000, 3200, 3), 255, np.uint8)
+    image = np.asarray(draw.annotate(pixels, [Answer((1000, 800, 600, 400), "sad", "sad", 0.5)]))
+    changed = (image != 255).any(2)
+    assert changed.shape == (1000, 1600)
+    assert changed[598, 650] and changed[500, 500] and changed[500, 798]  # its edges
+    assert not changed[590, 650] and not changed[500, 810]
 
 
 @pytest.mark.parametrize(("size", "shape"), [((48, 48), (480, 480)), ((1, 9), (53, 480)),
