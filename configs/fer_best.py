@@ -6,6 +6,7 @@ Seed 0, full real train set (25,837 images, 2,872 for validation): best epoch 39
 stopping ends it, after 80 min on 2 cores that other work used as well. valid 0.6737 [0.656, 0.691]
 (n 2,872); PublicTest, single view, 0.6773 [0.662, 0.692] (n 3,589), 0.6634 [0.647, 0.679] without
 twins of training images (n 3,342); 0.6846 [0.669, 0.700] with --config.eval.tta=flip.
+With train_fraction=0.25 and epochs=25: PublicTest 0.6052 [0.589, 0.621], best epoch 20.
 (That run had early stopping off and was stopped by hand in epoch 49; stopping changes no epoch.)
 
 The search, by validation (n 2,872), seed 0:

@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/fer_lobo.py --config.data.path=archive.zip
 
-Not yet run.
+Seed 0, train_fraction=0.25 of the real train set (6,460 images):
+PublicTest 0.5344 [0.518, 0.551] (n 3,589)
+after 39 epochs and 57 min, the best the 36th.
 """
 
 from configs import fer_base
