@@ -19,7 +19,7 @@ from fer_jax.data import Faces  # noqa: E402
 from seq_jax import models, recurrent  # noqa: E402, F401
 from seq_jax.task import make_sums  # noqa: E402
 from seq_jax.text import build_vocabulary  # noqa: E402
-from train_jax import loop, metrics  # noqa: E402
+from train_jax import loop, metrics, parallel  # noqa: E402
 from train_jax.epoch import epoch_order  # noqa: E402
 from train_jax.task import Task  # noqa: E402
 
@@ -79,14 +79,16 @@ def recurrent_epoch(case):
 
 def training(task, settings):
     """One epoch of a task by the compiled step of the training loop; one step if it is a batch."""
-    size, data = len(next(iter(task.train.values()))), jax.device_put(task.train)
+    mesh = parallel.make_mesh(1)
+    size, data = len(next(iter(task.train.values()))), parallel.shard_rows(task.train, mesh)
     steps = -(-size // settings["batch_size"])
     names = ("seed", "prng", "epochs", "batch_size", "ema_decay", "optimizer", "schedule",
              "plateau", "early_stop")  # fmt: skip
     program, state = loop._build(
-        task, data, steps=steps, **{name: settings[name] for name in names}
+        task, mesh, steps=steps, **{name: settings[name] for name in names}
     )
-    calls = min(settings["steps_per_call"], steps)
+    state = parallel.replicate(state, mesh)
+    calls = min(settings["steps_per_call"] or 1, steps)  # as on a CPU
     index, mask = epoch_order(size, settings["batch_size"], seed=0, epoch=0)
 
     def epoch():
