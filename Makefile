@@ -1,12 +1,13 @@
 # make run    train configs/fer_best.py on whatever data is there
 # make test   the fast test suite and ruff
-# Both set up .venv first. On an NVIDIA GPU: CUDA=1 make run.
+# make bench  times PyTorch, Keras and this project in turn, in an environment of their own
+# Each sets up its environment first. On an NVIDIA GPU: CUDA=1 make run.
 
 PYTHON ?= python3
 REQUIREMENTS := requirements$(if $(CUDA),-cuda).txt
 STAMP := .venv/.installed-$(REQUIREMENTS)
 
-.PHONY: run test
+.PHONY: run test bench
 run: $(STAMP)
 	.venv/bin/python launch.py --config=configs/fer_best.py
 
@@ -14,6 +15,16 @@ test: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/python -m pytest
+
+bench: .venv-bench/.installed
+	.venv-bench/bin/python benchmarks/bench.py
+
+.venv-bench/.installed: benchmarks/requirements.txt requirements.txt constraints.txt
+	rm -rf .venv-bench
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r requirements.txt -r benchmarks/requirements.txt
+	touch $@
 
 # The stamp is touched last, so that an installation that broke off is begun anew.
 $(STAMP): $(REQUIREMENTS) requirements.txt constraints.txt

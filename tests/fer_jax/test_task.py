@@ -11,7 +11,7 @@ from configs import fer_base
 from fer_jax import data, task
 from fer_jax.data import CLASSES, Dataset, Faces
 from fer_jax.models import BestCNN
-from train_jax import loop
+from train_jax import loop, parallel
 from train_jax.errors import UserError
 
 KEY = jax.random.key(0)
@@ -334,7 +334,7 @@ def test_load_splits(loaded):
     dataset, paths = loaded
     config = config_of(data__path="a.zip", data__valid_fraction=0.2, data__train_fraction=0.5)
     returned, splits = task.load_splits(config)
-    assert returned is dataset and paths == ["a.zip"]
+    assert returned == dataset._replace(splits={}) and paths == ["a.zip"]
     assert list(splits) == ["train", "valid", "PublicTest"]
     counts = {name: np.bincount(faces.labels).tolist() for name, faces in splits.items()}
     # validation is taken first, so that it is the same whatever the part of train
@@ -375,3 +375,29 @@ def test_load_splits_prints_the_notice_of_drawn_faces(loaded, monkeypatch, capsy
     monkeypatch.setattr(data, "load", lambda path: loaded[0]._replace(notice="DRAWN FACES: x"))
     task.load_splits(config_of())
     assert capsys.readouterr().out == "DRAWN FACES: x\n"
+
+
+def test_for_a_gpu_a_call_is_one_loop_over_steps_with_the_data_as_arguments(loaded):
+    """Compiled for CUDA as far as that goes without one: to StableHLO, for platform cuda."""
+    config = config_of(train__steps_per_call=4, augment__rotation=10.0)
+    dataset, splits = task.load_splits(config)
+    made = task.make_task(config, task.build_model(config), dataset, splits)
+    settings = task.fit_settings(config, dataset)
+    names = ("ema_decay", "optimizer", "schedule", "plateau", "early_stop", "batch_size")
+    mesh = parallel.make_mesh(1)
+    with jax.numpy_dtype_promotion("standard"):  # optax
+        program, state = loop._build(
+            made, mesh, seed=0, prng="rbg", steps=8, epochs=1, **{n: settings[n] for n in names}
+        )
+        rows = config.train.batch_size
+        traced = program.train_step.trace(
+            state,
+            parallel.shard_rows(made.train, mesh),
+            np.zeros((4, rows), np.int32),
+            np.ones((4, rows), np.float32),
+        )
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("stablehlo.while") == 1  # the steps (mixup draws Beta numbers in loops, too)
+    assert "callback" not in text  # nothing asks the host in between
+    images = made.train["image"].shape
+    assert f"tensor<{images[0]}x48x48xui8>" in text.split("{\n")[1]  # an argument, not a constant
