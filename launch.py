@@ -9,6 +9,7 @@ python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 """
 
 import difflib
+import errno
 import importlib
 import json
 import os
@@ -47,6 +48,8 @@ TASKS = {
 ON_WEIGHTS = {"weights", "inputs"}  # modes with both run on exported weights, not on a run ...
 REPORTED = {"train", "eval", "report"}  # modes that end with a report
 SHIPPED = "configs/fer_best.py"  # ... and need no --config: these weights are in weights/
+# What no other code would mend: a full disk, a quota, a limit; no permission; a disk that fails
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
@@ -93,6 +96,12 @@ def cache_compilations():
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
+def make_deterministic():
+    """Only GPU kernels that give the same bits in every run. XLA reads it with the first array."""
+    flag = "--xla_gpu_deterministic_ops=true"  # known to builds for the CPU too
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+
+
 def parse_flags(argv) -> list[str]:
     """What absl makes of argv, with one line and exit code 2 for every mistake in it."""
     try:
@@ -132,8 +141,11 @@ def parse_flags(argv) -> list[str]:
 
 def main(argv):
     del argv
-    logging.set_verbosity(logging.ERROR)  # orbax and jax report every step they take
+    # orbax and jax report every step they take, and every error, which comes as an exception too
+    logging.set_verbosity(logging.FATAL)
     config = CONFIG.value
+    if config.train.deterministic:
+        make_deterministic()
     name = Path(config_flags.get_config_filename(FLAGS["config"])).stem
     module, modes = TASKS[config.task]
     function, own = modes[MODE.value]
@@ -141,7 +153,7 @@ def main(argv):
     workdir = Path(WORKDIR.value or Path("runs") / (MODE.value if without_run else name))
     task = importlib.import_module(module)
     from train_jax import parallel  # here, or --help would wait for jax
-    from train_jax.errors import UserError
+    from train_jax.errors import UserError, cannot_write
     from train_jax.interrupt import Interrupted
 
     try:
@@ -163,6 +175,10 @@ def main(argv):
         return code
     except UserError as error:
         return _fail(f"error: {error}")
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        return _fail(f"error: {cannot_write(error.filename or workdir, error)}")
     except Interrupted as interrupted:
         return _fail(str(interrupted), interrupted.exit_code)
     except KeyboardInterrupt:  # outside of training: nothing was in progress that could be lost

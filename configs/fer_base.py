@@ -50,6 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.eval_batch_size = 256  # images
     # in one compiled call; 0: 1 on a CPU, where a scanned convolution is 35 times slower, else 32
     c.train.steps_per_call = 0
+    c.train.deterministic = False  # GPU: the same bits in every run, slower; a CPU gives them so
     c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()

@@ -61,6 +61,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.batch_size = 64  # sentences
     c.train.eval_batch_size = 256  # sentences
     c.train.steps_per_call = 8  # an epoch of 512 pairs; matmuls lose nothing inside a scan
+    c.train.deterministic = False  # GPU: the same bits in every run, slower; a CPU gives them so
     c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()

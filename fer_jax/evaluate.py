@@ -11,9 +11,9 @@ from fer_jax.data import CLASSES
 from fer_jax.mistakes import write_mistakes
 from fer_jax.task import preprocess
 from train_jax import calibration, metrics
-from train_jax.checkpoint import write_atomically
 from train_jax.epoch import batches
 from train_jax.errors import UserError
+from train_jax.files import write_atomically
 
 VIEWS = ("none", "flip")  # config.eval.tta
 

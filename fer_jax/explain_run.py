@@ -11,8 +11,8 @@ from fer_jax.explain import check_square, explain
 from fer_jax.predict import images
 from fer_jax.predict.faces import find_faces
 from fer_jax.predict.run import check, split
-from train_jax.checkpoint import write_atomically
 from train_jax.errors import UserError
+from train_jax.files import write_atomically
 from train_jax.writer import lock_workdir
 
 

@@ -14,8 +14,8 @@ from fer_jax import data as fer_data
 from fer_jax import explore_figures as figures
 from fer_jax.auc import RESAMPLINGS, AucMap, auc_map, shrink
 from fer_jax.data import CLASSES, Dataset, Faces
-from train_jax.checkpoint import write_atomically
 from train_jax.errors import UserError
+from train_jax.files import write_atomically
 
 # The original study's 3x3 map, angry against surprise.
 ORIGINAL_AUC = np.array([[0.581, 0.622, 0.563], [0.641, 0.698, 0.618], [0.652, 0.636, 0.645]])

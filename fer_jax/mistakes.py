@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fer_jax.data import CLASSES, Faces
-from train_jax.checkpoint import write_atomically
+from train_jax.files import write_atomically
 
 
 def write_mistakes(path: Path, split: str, faces: Faces, probabilities, *, most: int = 24) -> None:

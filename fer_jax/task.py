@@ -180,6 +180,7 @@ def fit_settings(config, dataset) -> dict:
     """The arguments of `train_jax.loop.fit` in a config."""
     settings = config.train.to_dict()
     drawn_epochs = settings.pop("epochs_on_drawn_faces")
+    del settings["deterministic"]  # launch.py has seen to it
     if dataset.name == "drawn_faces":
         settings["epochs"] = drawn_epochs
     names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")

@@ -1,5 +1,6 @@
 """Exported weights of a classifier: what train leaves in WORKDIR/export and eval, predict load."""
 
+import functools
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,6 @@ from fer_jax.data import CLASSES, ROOT
 from fer_jax.evaluate import VIEWS
 from fer_jax.task import PREPROCESSING, model_of
 from train_jax import weights as weights_lib
-from train_jax.checkpoint import write_atomically
 from train_jax.errors import UserError
 from train_jax.weights import CARD, MEND, field
 
@@ -27,7 +27,7 @@ class Classifier(NamedTuple):
 
 
 def export(folder, variables, *, config, identity, splits, temperature, result, origin):
-    """Writes model.safetensors, model.json and README.md, the model card.
+    """Writes model.safetensors, model.json, README.md (the model card) and the manifest of all.
 
     Args:
       folder: made if it is not there.
@@ -58,9 +58,8 @@ def export(folder, variables, *, config, identity, splits, temperature, result, 
         "config": config,
         "origin": origin,
     }
-    weights_lib.export(folder, variables, card)
-    card = weights_lib.load(folder).card
-    write_atomically(folder / "README.md", model_card.text(folder.name, card))
+    readme = functools.partial(model_card.text, folder.name)
+    weights_lib.export(folder, variables, card, readme=readme)
 
 
 def load(folder: Path) -> Classifier:

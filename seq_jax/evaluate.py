@@ -18,8 +18,9 @@ from seq_jax.filter import Pairs
 from seq_jax.scores import token_scores, translation_scores
 from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode
-from train_jax.checkpoint import Checkpoints, write_atomically
+from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import batches
+from train_jax.files import write_atomically
 
 
 class Translations(NamedTuple):

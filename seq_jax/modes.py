@@ -17,8 +17,9 @@ from seq_jax.task import (
 from seq_jax.text import check_same, decode, from_json, to_json
 from seq_jax.translate import prepare, read_lines
 from train_jax import loop, parallel, report_write
-from train_jax.checkpoint import Checkpoints, write_atomically
+from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
+from train_jax.files import write_atomically
 from train_jax.report import draw_history, write_model_table
 from train_jax.writer import check_config, lock_workdir, read_config, write_config
 

@@ -173,4 +173,5 @@ def fit_settings(config) -> dict:
     """The arguments of `train_jax.loop.fit` in a config."""
     names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
     settings = config.train.to_dict() | {"devices": config.distributed.devices}
+    del settings["deterministic"]  # launch.py has seen to it
     return settings | {name: config[name].to_dict() for name in names}

@@ -1,14 +1,11 @@
 """Checkpoints of the whole TrainState by orbax: the newest and the best, each with a manifest.
 
 orbax survives a kill in the middle of a save, but reads flipped bits as other numbers without a
-word. So each checkpoint gets `manifest.json`, the SHA-256 of each of its files, written last: a
-checkpoint without one is not whole, and one that disagrees with it is damaged. Only then are older
-ones deleted (orbax's own preservation policies delete them before).
+word, and does not wait until the disk has what it wrote. So each checkpoint gets a manifest, see
+files.py. Only then are older ones deleted (orbax's own preservation policies delete them before).
 """
 
-import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +14,12 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from train_jax import parallel
-from train_jax.errors import UserError
+from train_jax.errors import UserError, cannot_write
+from train_jax.files import MANIFEST, check_manifest, write_atomically, write_manifest
 
-MANIFEST = "manifest.json"
 RECORD = "record.json"
+UNFINISHED = "*.orbax-checkpoint-tmp*"  # what a kill leaves of a save ...
+DELETED = ".deleted"  # ... and of a deletion
 
 
 class Saved(NamedTuple):
@@ -39,35 +38,53 @@ class Checkpoints:
         if mode not in ("min", "max"):
             raise ValueError(f"checkpoint.mode must be 'min' or 'max', got {mode!r}")
         self._sign = 1 if mode == "min" else -1
-        self._folder = Path(folder).absolute()
+        self.folder = Path(folder).absolute()
 
     def save(self, label, state, *, record, metric=None):
         """Saves `state` and the JSON value `record`; returns when both are safe on the disk.
 
         Every process calls it, since orbax makes them wait for one another; the main one writes.
+        UserError if the disk is full, say; then the older checkpoints are as they were.
         """
-        folder = self._folder / str(label)
+        folder = self.folder / str(label)
         with parallel.main_first():
             if parallel.is_main():
-                self._folder.mkdir(parents=True, exist_ok=True)
-                for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                    shutil.rmtree(unfinished)
-        ocp.save_checkpointables(folder, {"state": state})
-        if not parallel.is_main():
-            return
-        content = {"metric": metric, "record": record, "arrays": array_types(state)}
-        write_atomically(folder / RECORD, json.dumps(content))
-        write_manifest(folder)
+                self._sweep()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            ocp.save_checkpointables(folder, {"state": state})
+            if not parallel.is_main():
+                return
+            content = {"metric": metric, "record": record, "arrays": array_types(state)}
+            write_atomically(folder / RECORD, json.dumps(content))
+            write_manifest(folder)
+        except (OSError, ValueError, UserError) as error:
+            if parallel.is_main():
+                self._sweep(unfinished=folder)
+            # tensorstore tells of a full disk in a ValueError
+            if isinstance(error, OSError) or "os_error_code" in str(error):
+                raise cannot_write(folder, error) from error
+            raise
         saved = [self._read(label) for label in self.labels()]
         keep = {label} | {s.label for s in self._ranked(saved)[:1]}
         for old in saved:
             if old.label not in keep:
-                shutil.rmtree(self._folder / str(old.label))
+                # under another name first: one that is deleted in part is not a damaged one
+                path = self.folder / str(old.label)
+                shutil.rmtree(path.rename(path.with_name(path.name + DELETED)))
+
+    def _sweep(self, unfinished: Path | None = None):
+        """Deletes what kills have left, and a checkpoint that did not become whole."""
+        left = [*self.folder.glob(UNFINISHED), *self.folder.glob(f"*{DELETED}")]
+        if unfinished and not (unfinished / MANIFEST).exists():
+            left.append(unfinished)
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
 
     def labels(self) -> list[int]:
         """The labels on disk, unchecked, oldest first."""
-        names = [p.name for p in self._folder.glob("*") if p.is_dir()]
-        return sorted(int(name) for name in names if name.isdecimal())
+        names = [p.name for p in self.folder.glob("*") if p.is_dir()]
+        return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
     def whole(self) -> list[Saved]:
         """The checkpoints that agree with their manifest, oldest first.
@@ -77,7 +94,7 @@ class Checkpoints:
         """
         whole = []
         for label in self.labels():
-            folder = self._folder / str(label)
+            folder = self.folder / str(label)
             problems = check_manifest(folder)
             if problems:
                 target = _move_away(folder)
@@ -91,7 +108,7 @@ class Checkpoints:
         ranked = self._ranked(self.whole())
         if not ranked:
             raise UserError(
-                f"no whole checkpoint of a finished epoch in {self._folder}: "
+                f"no whole checkpoint of a finished epoch in {self.folder}: "
                 "train first (--mode=train), with the same --workdir"
             )
         return ranked[0]
@@ -124,7 +141,7 @@ class Checkpoints:
         )
         context.pytree.loading.partial_load = True
         with context:
-            folder = self._folder / str(saved.label)
+            folder = self.folder / str(saved.label)
             return ocp.load_checkpointables(folder, {"state": like})["state"]
 
     def load_variables(self, saved: Saved, init, *, ema: bool) -> dict:
@@ -143,13 +160,13 @@ class Checkpoints:
         return {"params": params, "batch_stats": batch_stats}
 
     def _misfit(self, saved, reason):
-        return f"checkpoint {self._folder / str(saved.label)} does not fit this model: {reason}"
+        return f"checkpoint {self.folder / str(saved.label)} does not fit this model: {reason}"
 
     def _arrays(self, saved) -> dict[str, str]:
-        return json.loads((self._folder / str(saved.label) / RECORD).read_text())["arrays"]
+        return json.loads((self.folder / str(saved.label) / RECORD).read_text())["arrays"]
 
     def _read(self, label) -> Saved:
-        content = json.loads((self._folder / str(label) / RECORD).read_text())
+        content = json.loads((self.folder / str(label) / RECORD).read_text())
         return Saved(label, content["metric"], content["record"])
 
     def _ranked(self, saved: list[Saved]) -> list[Saved]:
@@ -164,50 +181,6 @@ def array_types(tree) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{leaf.shape}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-
-
-def write_manifest(folder: Path):
-    """Writes `manifest.json` with the SHA-256 of every file below `folder`, atomically."""
-    text = json.dumps({"sha256": hash_files(folder)}, indent=1)
-    write_atomically(folder / MANIFEST, text)
-
-
-def check_manifest(folder: Path) -> list[str]:
-    """What is wrong with `folder`, one sentence a file; empty if it is whole."""
-    try:
-        expected = dict(json.loads((folder / MANIFEST).read_text())["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{MANIFEST} is missing or unreadable ({type(error).__name__})"]
-    found = hash_files(folder)
-    return (
-        [f"{name} is missing" for name in expected if name not in found]
-        + [f"{name} was added" for name in found if name not in expected]
-        + [f"{n} has changed" for n in expected if n in found and found[n] != expected[n]]
-    )
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    """{path relative to `folder`: SHA-256} of every file below it but the manifest."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-def write_atomically(path: Path, content: str | bytes):
-    """Writes a file so that after a crash it is there whole, or as it was before.
-
-    Of many processes only the main one writes.
-    """
-    if not parallel.is_main():
-        return
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
 
 
 def _move_away(folder: Path) -> Path:

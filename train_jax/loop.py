@@ -130,7 +130,7 @@ def fit(
                     steps_per_call=steps_per_call, after_call=after_call,
                 )  # fmt: skip
                 row = {"epoch": epoch + 1} | metrics_lib.compute(state.metrics)
-                _check_finite(state, row, epoch, steps, workdir)
+                _check_finite(state, row, epoch, steps, checkpoints)
                 train_seconds = clock.seconds()
                 variables = state.eval_variables()
                 sums = evaluate(
@@ -138,7 +138,7 @@ def fit(
                     after_call=lambda: after_call(state, steps),  # noqa: B023, called in this epoch
                 )  # fmt: skip
                 row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums).items()}
-                _check_finite(state, row, epoch, steps, workdir)
+                _check_finite(state, row, epoch, steps, checkpoints)
                 learning_rate = program.learning_rate(int(state.step) - 1)
                 row["lr"] = float(learning_rate * np.asarray(state.plateau.scale))
                 state = program.epoch_end(
@@ -254,7 +254,8 @@ def _resume(checkpoints, state, mesh):
 
 
 def _save_and_leave(checkpoints, state, history, clock, signum, steps, workdir):
-    _check_finite(state, {}, len(history), steps, workdir)
+    _check_finite(state, {}, len(history), steps, checkpoints)
+    _check_state(state, len(history), steps, checkpoints)
     label, elapsed = _label(state, len(history)), clock.seconds()
     if label not in checkpoints.labels():
         checkpoints.save(label, state, record={"history": history, "elapsed": elapsed})
@@ -270,20 +271,36 @@ def _label(state, epochs_done):
     return int(state.step) + epochs_done
 
 
-def _check_finite(state, row, epoch, steps, workdir):
+def _check_finite(state, row, epoch, steps, checkpoints):
     """Raises UserError if a loss of this epoch is NaN or infinite."""
-    advice = (
-        f"Nothing of this epoch is saved; {workdir}/checkpoints holds the state before it. Lower "
-        "schedule.learning_rate, set optimizer.clip_norm, or look for NaN in the data."
-    )
     if state.bad_step >= 0:
         raise UserError(
             f"the training loss is {float(state.bad_loss)} in epoch {epoch + 1}, step "
-            f"{int(state.bad_step) - epoch * steps + 1} of {steps}. {advice}"
+            f"{int(state.bad_step) - epoch * steps + 1} of {steps}. {_advice(checkpoints)}"
         )
     bad = {k: v for k, v in row.items() if not math.isfinite(v)}
     if bad:
-        raise UserError(f"not finite after epoch {epoch + 1}: {bad}. {advice}")
+        raise UserError(f"not finite after epoch {epoch + 1}: {bad}. {_advice(checkpoints)}")
+
+
+def _check_state(state, epoch, steps, checkpoints):
+    """Raises UserError if what is about to be saved has become NaN or infinite in the last step,
+    whose loss was that of the step before."""
+    if not all(np.isfinite(a).all() for a in jax.tree.leaves((state.params, state.batch_stats))):
+        raise UserError(
+            f"the parameters are not finite in epoch {epoch + 1}, after step "
+            f"{int(state.step) - epoch * steps} of {steps}. {_advice(checkpoints)}"
+        )
+
+
+def _advice(checkpoints):
+    labels = checkpoints.labels()
+    if labels:
+        newest = checkpoints.folder / str(labels[-1])
+        saved = f"The last good checkpoint is {newest}; nothing after it is saved."
+    else:
+        saved = "Nothing is saved yet."
+    return f"{saved} Lower schedule.learning_rate, set optimizer.clip_norm, or look for NaN in the data."
 
 
 def _check_divisible(devices, **sizes):

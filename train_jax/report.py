@@ -6,7 +6,7 @@ import jax
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from train_jax.checkpoint import write_atomically
+from train_jax.files import write_atomically
 
 
 def model_table(model, init) -> str:

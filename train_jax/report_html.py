@@ -13,7 +13,7 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from train_jax.checkpoint import write_atomically
+from train_jax.files import write_atomically
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 

@@ -2,13 +2,15 @@
 
 model.json, the card, is for people and programs: what the task put into it (model, classes,
 temperature, scores ...), and of every folder "format", "parameters", "batch_statistics", "arrays"
-({name: dtype and shape}) and "sha256" of model.safetensors. `load` checks the file against the
-card; what the card says of the task, the task checks, by `field`.
+({name: dtype and shape}) and "sha256" of model.safetensors. README.md says the same in words.
+`load` checks every file against the manifest, see files.py, and the arrays against the card; what
+the card says of the task, the task checks, by `field`.
 """
 
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +19,12 @@ import numpy as np
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from train_jax.checkpoint import array_types, write_atomically
+from train_jax.checkpoint import array_types
 from train_jax.errors import UserError
+from train_jax.files import check_manifest, write_atomically, write_manifest
 
 FORMAT = 1
-ARRAYS, CARD = "model.safetensors", "model.json"
+ARRAYS, CARD, README = "model.safetensors", "model.json", "README.md"
 MEND = "Export the weights again (--mode=train does), or copy the whole folder again."
 
 
@@ -31,8 +34,9 @@ class Weights(NamedTuple):
     card: dict[str, Any]  # model.json
 
 
-def export(folder: Path, variables, card: dict):
-    """Writes `variables` and the JSON values `card` into `folder`, made if it is not there."""
+def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str]):
+    """Writes `variables`, the JSON values `card` and `readme` of the whole card into `folder`, made
+    if it is not there. UserError if the disk is full, say."""
     flat = flatten_dict(jax.device_get(variables), sep="/")
     # safetensors writes the memory of an array as it lies there, transposed or not
     data = safetensors.numpy.save({k: np.ascontiguousarray(a) for k, a in flat.items()})
@@ -45,17 +49,26 @@ def export(folder: Path, variables, card: dict):
         "arrays": array_types(variables),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
+    text = json.dumps(card, indent=1)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / ARRAYS, data)
-    write_atomically(folder / CARD, json.dumps(card, indent=1))
+    write_atomically(folder / CARD, text)
+    write_atomically(folder / README, readme(json.loads(text)))
+    write_manifest(folder)
 
 
 def load(folder: Path) -> Weights:
-    """The weights of a folder, checked: SHA-256, names, shapes, dtypes, and that all is finite.
+    """The weights of a folder, checked: the SHA-256 of all files, names, shapes, dtypes, and that
+    all is finite.
 
     Raises:
         UserError: something is missing, unreadable, damaged or not what the card says.
     """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not there: expected a folder with {CARD} and {ARRAYS}")
+    problems = check_manifest(folder)
+    if problems:
+        raise UserError(f"{folder} is damaged: {problems[0]}. {MEND}")
     card = _read_card(folder)
     path = folder / ARRAYS
     data = _read(path)
@@ -104,11 +117,9 @@ def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
 
 def _read_card(folder: Path) -> dict:
     path = folder / CARD
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not there: expected a folder with {CARD} and {ARRAYS}")
     try:
         card = json.loads(_read(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}). {MEND}") from None
     if not isinstance(card, dict):
         raise UserError(f"{path}: expected a JSON object. {MEND}")

@@ -15,13 +15,14 @@ import time
 from pathlib import Path
 
 from train_jax import parallel
-from train_jax.checkpoint import write_atomically
 from train_jax.errors import UserError
+from train_jax.files import write_atomically
 
 SECONDS_BETWEEN_REPORTS = 1.0
 # A whole section may be absent from a run that is older than its mode.
 DECIDES_NOTHING = re.compile(
-    r"config\.(data\.path|(distributed|eval|explore|explain|predict)(\.[^:]*)?): "
+    r"config\.(data\.path|train\.deterministic|"
+    r"(distributed|eval|explore|explain|predict)(\.[^:]*)?): "
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -77,7 +78,8 @@ def check_config(workdir: Path, config: dict, identity: dict):
     """Compares with what a run wrote.
 
     `data.path` may change between runs, since `identity` holds the hash of the data itself, and
-    the fields of other modes, which decide nothing in training.
+    the fields of other modes, which decide nothing in training, and what decides nothing but
+    rounding.
 
     Raises:
       UserError: the workdir holds a run with another config or other data; names the differences.
@@ -151,7 +153,8 @@ class Writer:
 
     def __init__(self, workdir: Path, *, history, epochs, unit):
         """`history` holds the rows of the epochs that a resumed run has behind it."""
-        from tensorboardX import SummaryWriter  # 0.3 s
+        from tensorboardX.event_file_writer import EventsWriter  # 0.3 s
+        from tensorboardX.proto.event_pb2 import SessionLog
 
         self._path = workdir / "metrics.csv"
         self._epochs, self._unit = epochs, unit
@@ -159,23 +162,25 @@ class Writer:
         main = parallel.is_main()
         self._tty = main and sys.stderr.isatty()
         self.rows = list(history)
+        if not main:
+            return
         # What an interrupted run wrote past its last checkpoint is cut off here ...
-        self._events = SummaryWriter(
-            str(workdir / "tb"), purge_step=len(history) + 1, write_to_disk=main
-        )
-        if main:
-            self._path.unlink(missing_ok=True)  # ... and here
         if self.rows:
             self._write_csv()
+        else:
+            self._path.unlink(missing_ok=True)
+        # ... and here. Not by SummaryWriter, whose thread dies of a full disk and is waited for.
+        (workdir / "tb").mkdir(exist_ok=True)
+        self._events = EventsWriter(str(workdir / "tb" / "events"))
+        self._write_event(len(history) + 1, session_log=SessionLog(status=SessionLog.START))
 
     def epoch(self, row: dict):
         """Adds the row of one epoch. Call it after the checkpoint of the epoch is saved."""
         self.rows.append(row)
+        if not parallel.is_main():
+            return
         self._write_csv()
-        for name, value in row.items():
-            if name != "epoch":
-                self._events.add_scalar(name, value, row["epoch"])
-        self._events.flush()
+        self._write_scalars(row)
         eta = duration((self._epochs - row["epoch"]) * row["seconds"])
         numbers = "  ".join(
             f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy"))
@@ -204,11 +209,29 @@ class Writer:
 
     def close(self):
         self._clear()
-        self._events.close()
+        if parallel.is_main():
+            with contextlib.suppress(OSError):  # what is not written yet, `epoch` has told
+                self._events.close()
 
     def _clear(self):
         if self._tty:
             sys.stderr.write("\r\033[K")
+
+    def _write_scalars(self, row):
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name != "epoch"
+        ]
+        self._write_event(row["epoch"], summary=Summary(value=values))
+        self._events.flush()
+
+    def _write_event(self, step, **content):
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
 
     def _write_csv(self):
         # the whole file each time: a row is there whole or not at all
