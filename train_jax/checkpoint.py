@@ -5,8 +5,10 @@ word, and does not wait until the disk has what it wrote. So each checkpoint get
 files.py. Only then are older ones deleted (orbax's own preservation policies delete them before).
 """
 
+import contextlib
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +54,8 @@ class Checkpoints:
                 self._sweep()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            ocp.save_checkpointables(folder, {"state": state})
+            with _quiet_threads():
+                ocp.save_checkpointables(folder, {"state": state})
             if not parallel.is_main():
                 return
             content = {"metric": metric, "record": record, "arrays": array_types(state)}
@@ -181,6 +184,18 @@ def array_types(tree) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{leaf.shape}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+@contextlib.contextmanager
+def _quiet_threads():
+    """Within the block, and after it where it fails, the threads that orbax then leaves behind do
+    not fill stderr with pages on a closed event loop: the exception says all."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: (
+        None if "Event loop is closed" in str(unraisable.exc_value) else before(unraisable)
+    )
+    yield
+    sys.unraisablehook = before
 
 
 def _move_away(folder: Path) -> Path:

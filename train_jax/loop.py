@@ -300,7 +300,8 @@ def _advice(checkpoints):
         saved = f"The last good checkpoint is {newest}; nothing after it is saved."
     else:
         saved = "Nothing is saved yet."
-    return f"{saved} Lower schedule.learning_rate, set optimizer.clip_norm, or look for NaN in the data."
+    advice = "Lower schedule.learning_rate, set optimizer.clip_norm, or look for NaN in the data."
+    return f"{saved} {advice}"
 
 
 def _check_divisible(devices, **sizes):

@@ -170,7 +170,7 @@ class Writer:
         else:
             self._path.unlink(missing_ok=True)
         # ... and here. Not by SummaryWriter, whose thread dies of a full disk and is waited for.
-        (workdir / "tb").mkdir(exist_ok=True)
+        (workdir / "tb").mkdir(parents=True, exist_ok=True)
         self._events = EventsWriter(str(workdir / "tb" / "events"))
         self._write_event(len(history) + 1, session_log=SessionLog(status=SessionLog.START))
 

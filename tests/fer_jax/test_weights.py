@@ -16,6 +16,7 @@ from fer_jax.data import CLASSES, Faces
 from fer_jax.evaluate import make_predict, predict_split
 from train_jax import weights as weights_lib
 from train_jax.errors import UserError
+from train_jax.files import write_manifest
 from train_jax.metrics import classification_scores
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,7 @@ def change(folder, path, value):
     if value is None:
         del part[last]
     file.write_text(json.dumps(card))
+    write_manifest(folder)
 
 
 def test_round_trip(original):

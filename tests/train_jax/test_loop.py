@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -16,11 +17,11 @@ import optax
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from train_jax import checkpoint as checkpoint_lib
 from train_jax import loop, metrics
 from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import epoch_order
 from train_jax.errors import UserError
+from train_jax.files import check_manifest
 from train_jax.interrupt import Interrupted
 from train_jax.task import Task
 from train_jax.writer import read_csv
@@ -198,7 +199,7 @@ def saved_states(workdir):
     """{label: every array of the checkpoint as bytes}, without a template, so nothing is missed."""
     found = {}
     for folder in (Path(workdir) / "checkpoints").iterdir():
-        assert checkpoint_lib.check_manifest(folder) == []
+        assert check_manifest(folder) == []
         state = ocp.load_checkpointables(folder)["state"]
         leaves, _ = jax.tree_util.tree_flatten_with_path(state)
         found[int(folder.name)] = {jax.tree_util.keystr(k): bits(v) for k, v in leaves}
@@ -512,18 +513,20 @@ def test_the_sgd_of_one_epoch_equals_numpy(plain_task, tmp_path):
         np.testing.assert_allclose(found, p[k], rtol=1e-4, atol=1e-5, err_msg=k)
 
 
-def test_nan_in_the_data_names_epoch_and_step_and_keeps_the_checkpoint(
-    plain_task, tmp_path, monkeypatch
+@pytest.mark.parametrize("value,name", [(np.nan, "nan"), (np.inf, "(nan|inf)")])
+def test_nan_or_infinity_in_the_data_names_epoch_step_and_the_last_good_checkpoint(
+    plain_task, tmp_path, value, name
 ):
     fit_plain(plain_task, tmp_path, epochs=2)
     before = snapshot(tmp_path)
     train = {k: v.copy() for k, v in plain_task.train.items()}
-    train["x"][11, 2] = np.nan
+    train["x"][11, 2] = value
     index, _ = epoch_order(N, 4, seed=3, epoch=2)
     row = np.argwhere(index == 11)[0][0]
     with pytest.raises(UserError) as error:
         fit_plain(plain_task._replace(train=train), tmp_path)
-    assert f"loss is nan in epoch 3, step {row + 1} of 6" in str(error.value)
+    assert re.search(f"loss is {name} in epoch 3, step {row + 1} of 6", str(error.value))
+    assert f"The last good checkpoint is {tmp_path / 'checkpoints' / '14'};" in str(error.value)
     assert "learning_rate" in str(error.value)
     assert snapshot(tmp_path) == before
     fit_plain(plain_task, tmp_path)  # and mended data continue
@@ -533,9 +536,36 @@ def test_a_signal_does_not_save_a_state_that_is_nan(plain_task, tmp_path, monkey
     train = {k: v.copy() for k, v in plain_task.train.items()}
     train["x"][:] = np.nan
     monkeypatch.setattr(loop.Writer, "progress", SignalAt(1, signal.SIGINT))
-    with pytest.raises(UserError, match="loss is nan in epoch 1, step 1 of 6"):
+    with pytest.raises(
+        UserError, match="loss is nan in epoch 1, step 1 of 6. Nothing is saved yet"
+    ):
         fit_plain(plain_task._replace(train=train), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_signal_does_not_save_parameters_that_the_last_step_made_infinite(
+    plain_task, tmp_path, monkeypatch
+):
+    """The loss is computed before the step, so it is still finite."""
+    train = {"x": 1e4 * plain_task.train["x"], "y": (plain_task.train["y"] + 1) % CLASSES}
+    monkeypatch.setattr(loop.Writer, "progress", SignalAt(1, signal.SIGINT))
+    with pytest.raises(UserError, match="parameters are not finite in epoch 1, after step 1 of 6"):
+        schedule = PLAIN["schedule"] | {"learning_rate": 3e38}
+        fit_plain(plain_task._replace(train=train), tmp_path, schedule=schedule)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 3, 32])
+def test_steps_per_call_decides_nothing_but_rounding(six, task, tmp_path, steps_per_call):
+    """One epoch and the next: 12 steps with dropout, batch norm and the moving average."""
+    rows = fit(task, tmp_path, epochs=2, steps_per_call=steps_per_call)
+    for row, expected in zip(without_times(rows), without_times(six.rows), strict=False):
+        assert row == pytest.approx(expected, rel=1e-4)  # float32 eps 1e-7, over 12 steps
+
+
+def test_another_seed_is_another_run(six, task, tmp_path):
+    rows = fit(task, tmp_path, epochs=1, seed=4)
+    assert rows[0]["loss"] != six.rows[0]["loss"]
 
 
 def test_nan_in_validation_only_names_the_epoch(plain_task, tmp_path):

@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from train_jax import weights
 from train_jax.errors import UserError
+from train_jax.files import check_manifest, write_manifest
 
 CARD = {"task": "some", "classes": ["a", "b"], "note": "ಕನ್ನಡ"}
 
@@ -31,14 +32,21 @@ def make_variables():
 
 @pytest.fixture
 def folder(tmp_path):
-    weights.export(tmp_path / "new" / "w", make_variables(), CARD)
+    export(tmp_path / "new" / "w", make_variables())
     return tmp_path / "new" / "w"
+
+
+def export(folder, variables):
+    weights.export(
+        folder, variables, CARD, readme=lambda card: f"{card['parameters']} {card['note']}"
+    )
 
 
 def change(folder, **fields):
     path = folder / "model.json"
     card = json.loads(path.read_text()) | fields
     path.write_text(json.dumps({k: v for k, v in card.items() if v is not None}))
+    write_manifest(folder)  # as someone would who makes weights by hand
 
 
 def refused(folder, *words):
@@ -54,19 +62,22 @@ def test_round_trip(folder):
     assert {k: loaded.card[k] for k in CARD} == CARD
     assert loaded.card["parameters"] == 36 + 8 + 4 and loaded.card["batch_statistics"] == 4
     assert loaded.card["arrays"]["params/Conv_0/bias"] == "float32(4, 2)"
-    assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "README.md", "manifest.json", "model.json", "model.safetensors"
+    ]  # fmt: skip
+    assert (folder / "README.md").read_text() == "48 ಕನ್ನಡ" and check_manifest(folder) == []
     weights.check_fit(loaded, jax.eval_shape(make_variables))
 
 
 def test_without_batch_statistics(tmp_path):
-    weights.export(tmp_path, {"params": make_variables()["params"], "batch_stats": {}}, CARD)
+    export(tmp_path, {"params": make_variables()["params"], "batch_stats": {}})
     loaded = weights.load(tmp_path)
     assert loaded.card["batch_statistics"] == 0 and loaded.variables["batch_stats"] == {}
 
 
 def test_writing_again_replaces_all(folder):
     other = {"params": {"Dense_0": {"bias": np.ones(2, np.float32)}}}
-    weights.export(folder, other, CARD)
+    export(folder, other)
     np.testing.assert_equal(weights.load(folder).variables, other | {"batch_stats": {}})
 
 
@@ -122,10 +133,37 @@ def test_no_code_is_run(folder, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "README.md", "manifest.json"])
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
+    refused(folder, name, "is missing")
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_file_that_the_manifest_does_not_need_either(folder, name):
+    (folder / name).unlink()
+    write_manifest(folder)
     refused(folder, name, "No such file")
+
+
+def test_a_card_that_was_changed_is_refused_though_it_makes_sense(folder):
+    """A temperature or a score, say: nothing else would show it."""
+    path = folder / "model.json"
+    text = path.read_text()
+    path.write_text(text.replace('"note": "', '"note": "not '))
+    refused(folder, "model.json has changed", "manifest.json")
+    path.write_text(text)
+    weights.load(folder)
+
+
+def test_an_export_that_was_killed_is_refused_and_mended_by_the_next(folder, monkeypatch):
+    other = {"params": {"Dense_0": {"bias": np.ones(2, np.float32)}}}
+    monkeypatch.setattr(weights, "write_manifest", lambda folder: None)
+    export(folder, other)
+    refused(folder, "README.md has changed")
+    monkeypatch.undo()
+    export(folder, other)
+    np.testing.assert_equal(weights.load(folder).variables, other | {"batch_stats": {}})
 
 
 def test_a_missing_folder(tmp_path):
@@ -152,6 +190,7 @@ def test_a_wrong_card(folder, fields, word):
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\xff"])
 def test_a_card_that_is_no_card(folder, text):
     (folder / "model.json").write_bytes(text.encode("latin-1"))
+    write_manifest(folder)
     refused(folder, "model.json")
 
 
