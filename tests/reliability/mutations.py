@@ -1,0 +1,141 @@
+"""Breaks the code on purpose, one line at a time, and runs the tests of that file.
+
+python -m tests.reliability.mutations [words of the file names]
+
+Works on a copy. A breakage that no test notices is a survivor.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Mutation(NamedTuple):
+    file: str
+    old: str  # once in the file
+    new: str
+
+
+TESTS = {
+    "seq_jax/cells.py": ["tests/seq_jax/test_cells.py", "tests/seq_jax/test_rnn_golden.py"],
+    "seq_jax/recurrent.py": ["tests/seq_jax/test_recurrent.py"],
+    "seq_jax/data.py": ["tests/seq_jax/test_data.py"],
+    "train_jax/plateau.py": ["tests/train_jax/test_plateau.py"],
+    "train_jax/early_stop.py": ["tests/train_jax/test_early_stop.py"],
+    "train_jax/metrics.py": ["tests/train_jax/test_metrics.py"],
+    "train_jax/step.py": ["tests/train_jax/test_step.py"],
+    "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
+    "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],
+    "fer_jax/data.py": ["tests/fer_jax/test_data.py"],
+}
+CELLS, PLATEAU, STOP = "seq_jax/cells.py", "train_jax/plateau.py", "train_jax/early_stop.py"
+METRICS, AUGMENT, DATA = "train_jax/metrics.py", "fer_jax/augment.py", "fer_jax/data.py"
+STEP, EPOCH, RECURRENT = "train_jax/step.py", "train_jax/epoch.py", "seq_jax/recurrent.py"
+
+MUTATIONS = [
+    Mutation(CELLS, "    i, f, g, o = jnp.split", "    i, f, o, g = jnp.split"),
+    Mutation(CELLS, "c = f * carry.c + i * g", "c = i * carry.c + f * g"),
+    Mutation(CELLS, "h=o * jnp.tanh(c))", "h=o * c)"),
+    Mutation(CELLS, "n = jnp.tanh(x_n + r * h_n)", "n = jnp.tanh(r * (x_n + h_n))"),
+    Mutation(CELLS, "    x_z, x_r, x_n = jnp.split", "    x_r, x_z, x_n = jnp.split"),
+    Mutation(CELLS, "jnp.tanh(x_n + (r * h) @ u_n)", "jnp.tanh(x_n + r * (h @ u_n))"),
+    Mutation(CELLS, "jnp.tanh(projected + recurrent)", "jnp.tanh(projected)"),
+    Mutation(CELLS, '+ params["bias"][1:]', ""),
+    Mutation(CELLS, "two_biases=False, forget_gate=1", "two_biases=False, forget_gate=0"),
+    Mutation(CELLS, "return h if drop is None else h * drop", "return h"),
+    Mutation(RECURRENT, "jnp.where(mask, new.h, 0)", "new.h"),
+    Mutation(RECURRENT, "reverse=reverse, unroll", "unroll"),
+    Mutation(RECURRENT, "jnp.where(mask, new, old), new, carry", "new, new, carry"),
+    Mutation(
+        PLATEAU,
+        "state.best, mode=mode, min_delta=min_delta)",
+        "state.best, mode=mode, min_delta=0)",
+    ),
+    Mutation(PLATEAU, "jnp.maximum(state.cooldown - 1, 0)", "state.cooldown"),
+    Mutation(PLATEAU, "(wait >= patience)", "(wait > patience)"),
+    Mutation(PLATEAU, "jnp.maximum(state.scale * factor, lowest)", "state.scale * factor"),
+    Mutation(PLATEAU, "wait=jnp.where(reduce, 0, wait)", "wait=wait"),
+    Mutation(PLATEAU, "return value - min_delta > best", "return value > best"),
+    Mutation(PLATEAU, "| ~state.started", ""),
+    Mutation(STOP, "restart = better & improves", "restart = improves"),
+    Mutation(STOP, "(~better & (wait >= patience))", "(wait >= patience)"),
+    Mutation(STOP, "epoch >= start_from_epoch", "epoch > start_from_epoch"),
+    Mutation(STOP, "stop=state.stop | ", "stop="),
+    Mutation(STOP, "best_epoch=jnp.where(better, epoch, state.best_epoch)", "best_epoch=epoch"),
+    Mutation(METRICS, "Mean((values * mask).sum(), mask.sum())", "Mean(values.sum(), mask.sum())"),
+    Mutation(METRICS, "jnp.where(mean.count > 0, mean.count, 1)", "mean.count"),
+    Mutation(METRICS, "z * z / (4 * n * n)", "z * z / (4 * n)"),
+    Mutation(
+        METRICS,
+        "np.asarray(labels, np.int64) * num_classes + predictions",
+        "np.asarray(predictions, np.int64) * num_classes + labels",
+    ),
+    Mutation(METRICS, 'kind="stable")[:, :2]', 'kind="stable")[:, :3]'),
+    Mutation(METRICS, "recall[present].mean()", "recall.mean()"),
+    Mutation(AUGMENT, "images[:, :, ::-1]", "images[:, ::-1]"),
+    Mutation(
+        AUGMENT,
+        "jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)",
+        "jnp.stack([cos, sin], -1), jnp.stack([-sin, cos], -1)",
+    ),
+    Mutation(AUGMENT, "_uniform(zoom_key, (n, 2), zoom)", "_uniform(zoom_key, (n, 1), zoom)"),
+    Mutation(AUGMENT, 'order=1, mode="nearest"', 'order=1, mode="constant"'),
+    Mutation(AUGMENT, "images.mean((1, 2), keepdims=True), images)", "0.0, images)"),
+    Mutation(AUGMENT, "smoothing / targets.shape[-1]", "smoothing"),
+    Mutation(AUGMENT, "mix * targets + (1 - mix) * targets[partner]", "targets"),
+    Mutation(AUGMENT, "[[(height - 1) / 2, (width - 1) / 2]]", "[[height / 2, width / 2]]"),
+    Mutation(DATA, "groups.setdefault(image.tobytes(), [])", "groups.setdefault(index, [])"),
+    Mutation(DATA, "np.random.default_rng(seed).permutation(len(groups))", "range(len(groups))"),
+    Mutation(
+        DATA,
+        "return _select(train, ~is_valid), _select(train, is_valid)",
+        "return _select(train, is_valid), _select(train, is_valid)",
+    ),
+    Mutation(
+        DATA,
+        "members = rng.permutation(np.flatnonzero(faces.labels == label))",
+        "members = np.flatnonzero(faces.labels == label)",
+    ),
+    Mutation(STEP, "u * state.plateau.scale.astype(u.dtype)", "u"),
+    Mutation(STEP, "jax.random.fold_in(state.key, state.step)", "state.key"),
+    Mutation(STEP, "jnp.where(first_bad, state.step, state.bad_step)", "state.bad_step"),
+    Mutation(EPOCH, "np.random.default_rng([seed, epoch])", "np.random.default_rng([seed, 0])"),
+    Mutation(EPOCH, "(rows < n).astype(np.float32)", "np.ones(len(rows), np.float32)"),
+]
+
+
+def main(words):
+    chosen = [m for m in MUTATIONS if all(word in m.file for word in words)]
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "repo"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "runs", "raw"))
+        for number, mutation in enumerate(chosen, 1):
+            caught = is_caught(copy, mutation)
+            survivors += [] if caught else [mutation]
+            word = "caught" if caught else "SURVIVED"
+            print(f"{number}/{len(chosen)} {word}: {mutation.file}: {mutation.old}", flush=True)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} caught")
+
+
+def is_caught(copy, mutation) -> bool:
+    path = copy / mutation.file
+    text = path.read_text()
+    if text.count(mutation.old) != 1:
+        sys.exit(f"{mutation.file} holds {text.count(mutation.old)} times: {mutation.old}")
+    path.write_text(text.replace(mutation.old, mutation.new))
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *TESTS[mutation.file]]
+    done = subprocess.run(command, cwd=copy, capture_output=True)
+    path.write_text(text)
+    if done.returncode not in (0, 1):  # the tests could not run
+        sys.exit(f"{mutation}\n{done.stdout.decode()}{done.stderr.decode()}")
+    return done.returncode == 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
