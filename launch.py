@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -181,8 +182,6 @@ def main(argv):
         return _fail(f"error: {cannot_write(error.filename or workdir, error)}")
     except Interrupted as interrupted:
         return _fail(str(interrupted), interrupted.exit_code)
-    except KeyboardInterrupt:  # outside of training: nothing was in progress that could be lost
-        return _fail("interrupted; run the same command again", 130)
 
 
 def _default_config(argv) -> list[str]:
@@ -215,7 +214,15 @@ def _fail(message, code=2) -> int:
     return code
 
 
+def _stop(signum, frame):
+    """What Ctrl-C and SIGTERM do outside of training, where nothing is in progress to be saved."""
+    sys.exit(_fail("interrupted; run the same command again", 128 + signum))
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
+        signal.signal(signal.SIGINT, _stop)
     use_huge_pages()
     cache_compilations()
     app.run(main, flags_parser=parse_flags)

@@ -230,3 +230,53 @@ def test_starts_anew_with_huge_pages_once(monkeypatch):
         launch.use_huge_pages()
     assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
     launch.use_huge_pages()  # set by now, or by the user
+
+
+def test_the_deterministic_kernels_of_a_gpu_are_a_field_of_every_config(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    import launch as module
+
+    module.make_deterministic()
+    expected = "--xla_force_host_platform_device_count=3 --xla_gpu_deterministic_ops=true"
+    assert os.environ["XLA_FLAGS"] == expected
+    # and a build for the CPU, which refuses flags that it does not know, takes it
+    program = "import jax; print(jax.jit(lambda x: x + 1)(1), len(jax.devices()))"
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("2 3\n", 0), done.stderr
+
+
+FULL = """
+import os, sys
+sys.argv = ["launch.py", "--config=configs/fer_simple.py", "--config.data.path=drawn",
+            "--config.train.deterministic=True", f"--workdir={sys.argv[1]}"]
+import launch
+def train(config, workdir):
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
+    raise ERROR
+import fer_jax.modes
+fer_jax.modes.train = train
+launch.app.run(launch.main, flags_parser=launch.parse_flags)
+"""
+
+
+def test_a_full_disk_is_one_line_whoever_meets_it(project, tmp_path):
+    """And other errors of the system, which are those of the program, stay what they are."""
+
+    def run(error):
+        return subprocess.run(
+            [sys.executable, "-c", FULL.replace("ERROR", error), str(tmp_path)], cwd=project,
+            env=environment(project, blocked=False) | {"XLA_FLAGS": ""}, capture_output=True,
+            text=True,
+        )  # fmt: skip
+
+    check_error(
+        run("OSError(28, 'No space left on device')"),
+        str(tmp_path),
+        "No space left on device",
+        "run the same command again",
+    )
+    check_error(run("OSError(28, 'No space left on device', 'a/b.png')"), "a/b.png cannot be")
+    result = run("FileNotFoundError(2, 'No such file', 'x')")
+    assert result.returncode == 1 and "Traceback" in result.stderr

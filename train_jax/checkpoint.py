@@ -101,7 +101,8 @@ class Checkpoints:
             problems = check_manifest(folder)
             if problems:
                 target = _move_away(folder)
-                print(f"checkpoint {folder} is damaged and moved to {target}: {problems[0]}")
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                print(f"checkpoint {folder} is damaged and moved to {target}: {problems[0]}{more}")
             else:
                 whole.append(self._read(label))
         return whole

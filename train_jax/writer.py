@@ -153,8 +153,8 @@ class Writer:
 
     def __init__(self, workdir: Path, *, history, epochs, unit):
         """`history` holds the rows of the epochs that a resumed run has behind it."""
-        from tensorboardX.event_file_writer import EventsWriter  # 0.3 s
-        from tensorboardX.proto.event_pb2 import SessionLog
+        from tensorboardX.proto.event_pb2 import SessionLog  # 0.3 s
+        from tensorboardX.record_writer import RecordWriter
 
         self._path = workdir / "metrics.csv"
         self._epochs, self._unit = epochs, unit
@@ -171,7 +171,9 @@ class Writer:
             self._path.unlink(missing_ok=True)
         # ... and here. Not by SummaryWriter, whose thread dies of a full disk and is waited for.
         (workdir / "tb").mkdir(parents=True, exist_ok=True)
-        self._events = EventsWriter(str(workdir / "tb" / "events"))
+        name = f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}"
+        self._events = RecordWriter(str(workdir / "tb" / name))
+        self._write_event(0, file_version="brain.Event:2")
         self._write_event(len(history) + 1, session_log=SessionLog(status=SessionLog.START))
 
     def epoch(self, row: dict):
@@ -231,7 +233,8 @@ class Writer:
     def _write_event(self, step, **content):
         from tensorboardX.proto.event_pb2 import Event
 
-        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+        event = Event(wall_time=time.time(), step=step, **content)
+        self._events.write(event.SerializeToString())
 
     def _write_csv(self):
         # the whole file each time: a row is there whole or not at all

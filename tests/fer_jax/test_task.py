@@ -2,6 +2,7 @@
 
 import inspect
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,13 +151,62 @@ def test_a_wholly_masked_batch_has_the_penalty_as_loss():
     assert all((g == 0).all() for g in jax.tree.leaves(gradient))
 
 
-def test_a_wholly_masked_batch_is_finite_with_batch_norm_and_mixup():
+def test_a_wholly_masked_batch_has_no_gradient_with_batch_norm_and_mixup():
     config = config_of(augment__mixup=0.4, augment__flip=0.5, augment__rotation=5.0)
     model = BestCNN(num_classes=7, features=((2,), (2, 2)), standardize=True, dropout=0.3)
     made, params, stats = make(config, model)
     (value, (_, new)), gradient = made_value_and_grad(made, params, stats, batch_of(4, [0] * 4))
-    assert value == 0
-    assert all(np.isfinite(g).all() for g in jax.tree.leaves((gradient, new)))
+    assert value == 0 and all((g == 0).all() for g in jax.tree.leaves(gradient))
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(new))
+
+
+class Net64(nn.Module):
+    """A network in float64 with the layers that the penalty names; ours answer in float32."""
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        x = nn.Conv(2, (5, 5), strides=(4, 4), param_dtype=jnp.float64, dtype=jnp.float64)(x)
+        x = nn.tanh(x).reshape(len(x), -1)
+        x = nn.Dropout(0.3, deterministic=not train)(x)
+        return nn.Dense(7, param_dtype=jnp.float64, dtype=jnp.float64)(x)
+
+
+LOSSES = {
+    "plain": {},
+    "all": {
+        "loss__label_smoothing": 0.1, "loss__l2": 0.05, "loss__l2_layers": ("Conv_0", "Dense_0"),
+        "loss__balanced": True, "augment__mixup": 0.4,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_gradient_of_the_loss_equals_finite_differences(name):
+    """Along random directions, in float64: (f(p + eps v) - f(p - eps v)) / 2 eps = <grad f(p), v>.
+
+    The error of the formula is of the order of eps^2 + 1e-16 / eps: about 1e-10 at eps = 1e-6.
+    """
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        made, _, _ = make(config_of(**LOSSES[name]), Net64())
+        params = jax.jit(made.init)(KEY)["params"]
+        batch = jax.tree.map(jnp.asarray, batch_of(6, mask=[1, 0, 1, 1, 1, 0]))
+        loss = jax.jit(lambda params: made.loss(params, {}, batch, KEY)[0])
+        assert loss(params).dtype == jnp.float64
+        check_finite_differences(loss, params)
+
+
+def check_finite_differences(loss, params, eps=1e-6):
+    gradient = jax.grad(loss)(params)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        along = jax.tree.map(lambda a: rng.normal(size=a.shape), params)  # noqa: B023
+        plus, minus = (
+            loss(jax.tree.map(lambda a, v: a + sign * eps * v, params, along))  # noqa: B023
+            for sign in (1, -1)
+        )
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, v: (g * v).sum(), gradient, along)))
+        assert abs(slope) > 1e-3
+        np.testing.assert_allclose((plus - minus) / (2 * eps), slope, rtol=1e-6)
 
 
 def test_a_light_class_alone_in_a_batch_is_divided_by_its_weight():

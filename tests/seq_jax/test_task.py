@@ -13,7 +13,7 @@ from seq_jax.data import Dataset, pairs_sha256
 from seq_jax.filter import Pairs, Report, filter_lines
 from seq_jax.scores import token_scores
 from seq_jax.text import build_vocabulary
-from train_jax import loop
+from train_jax import loop, metrics
 from train_jax.errors import UserError
 
 KEY = jax.random.key(0)
@@ -109,6 +109,34 @@ def test_what_stands_in_masked_rows_does_not_matter():
     ((value, (sums, _)), gradient) = loss(params, {}, batch_of(made, [0] * 6), KEY)
     assert value == 0 and all(mean == (0, 0) for mean in sums.values())
     assert all((g == 0).all() for g in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("count_pad", [False, True])
+def test_the_gradient_of_the_loss_equals_finite_differences(count_pad):
+    """By each of the logits, in float64; those of the cells are in test_cells.py.
+
+    (f(x + eps) - f(x - eps)) / 2 eps, wrong by about eps^2 + 1e-16 / eps: 1e-10 at eps = 1e-6.
+    """
+    vocabulary = build_vocabulary(PAIRS.target)
+    sums = task.make_sums(vocabulary, count_pad=count_pad)
+    batch = {
+        "target": make(config_of())[0].train["target"],
+        "mask": np.array([1, 1, 0, 1, 1, 0], np.float32),
+    }
+    shape = (*batch["target"].shape, len(vocabulary.words))
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        logits = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+
+        def loss(logits):
+            return metrics.safe_divide(sums(logits, batch)["loss"])
+
+        eps = 1e-6
+        moved = eps * jnp.eye(logits.size).reshape(-1, *shape)
+        many = jax.jit(lambda moved: jax.lax.map(lambda m: loss(logits + m), moved))
+        slopes = (many(moved) - many(-moved)).reshape(shape) / (2 * eps)
+        gradient = jax.grad(loss)(logits)
+        assert gradient.dtype == jnp.float64 and np.abs(gradient).max() > 0.01
+        np.testing.assert_allclose(gradient, slopes, atol=1e-9)
 
 
 def test_dropout_draws_from_the_key():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,14 @@ def test_settings_of_evaluation_may_change(trained):
     write_config(trained, CONFIG, IDENTITY)  # of a version without these modes
     with pytest.raises(UserError, match="config.explorer"):
         write_config(trained, changed(explorer=1), IDENTITY)
+
+
+def test_the_kernels_of_a_gpu_may_change_but_not_their_neighbours(trained):
+    """Nothing but rounding; runs of before the field lack it."""
+    write_config(trained, changed(train={"batch_size": 2}), IDENTITY)
+    write_config(trained, changed(train={"batch_size": 2, "deterministic": True}), IDENTITY)
+    with pytest.raises(UserError, match="config.train.batch_size: 2 -> 3"):
+        write_config(trained, changed(train={"batch_size": 3, "deterministic": True}), IDENTITY)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +260,26 @@ def test_progress_on_a_terminal_is_one_line_a_second(tmp_path, capsys, monkeypat
     assert shown[0] == "epoch   2/5  step 3/10  16 images/s  14 s left of this epoch"
     assert "step 5/10" in shown[1]
     writer.close()
+
+
+def test_a_disk_that_is_full_is_told_and_nobody_is_waited_for(tmp_path):
+    """SummaryWriter's thread died of it, and the 11th event waited for ever."""
+    writer = open_writer(tmp_path)
+    writer.epoch(row(1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        with pytest.raises(UserError, match="metrics.csv cannot be written: File too large"):
+            writer.epoch(row(2))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # the csv fits, events do not
+        for epoch in range(2, 12):
+            writer.rows.clear()
+            with pytest.raises(OSError, match="File too large"):
+                writer.epoch(row(epoch))
+        writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read_csv(tmp_path / "metrics.csv") == [row(11)]
 
 
 def read_events(folder):

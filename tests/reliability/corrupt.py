@@ -1,0 +1,286 @@
+"""Random damage to checkpoints and exported weights: all of it must be noticed and named.
+
+python -m tests.reliability.corrupt --n=2000     # two minutes
+
+Each trial damages one file, or adds or deletes one, in a copy of a workdir with two checkpoints (of
+which the newest is damaged) or of an exported folder. A checkpoint must be moved away with a line
+that names the file, and the state must come back from the older one bit for bit; weights must be
+refused with a line that names the file. One trial in 20 damages nothing, and nothing may be said.
+"""
+
+import argparse
+import collections
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+
+from train_jax import early_stop, loop, parallel, plateau, weights
+from train_jax import state as state_lib
+from train_jax.checkpoint import Checkpoints
+from train_jax.errors import UserError
+from train_jax.files import MANIFEST
+from train_jax.metrics import Mean
+
+
+def flip(folder, path, rng):
+    """One bit of a file."""
+    data = bytearray(path.read_bytes())
+    if not data:
+        return grow(folder, path, rng)
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def truncate(folder, path, rng):
+    """A file that ends too early."""
+    size = path.stat().st_size
+    if not size:
+        return grow(folder, path, rng)
+    os.truncate(path, rng.choice([0, size - 1, rng.randrange(size)]))
+
+
+def grow(folder, path, rng):
+    """Bytes after the end; blanks leave JSON what it was."""
+    with open(path, "ab") as file:
+        file.write(rng.choice([b"\n", b" ", b"\0", rng.randbytes(rng.randrange(1, 5000))]))
+
+
+def zero(folder, path, rng):
+    """A sector of zeros, as a file system leaves it after a loss of power."""
+    data = bytearray(path.read_bytes())
+    if not any(data):
+        return grow(folder, path, rng)
+    at = rng.choice([place for place, byte in enumerate(data) if byte]) // 512 * 512
+    end = min(at + 512, len(data))
+    data[at:end] = bytes(end - at)
+    path.write_bytes(data)
+
+
+def delete(folder, path, rng):
+    """A file that is gone."""
+    path.unlink()
+
+
+def delete_folder(folder, path, rng):
+    """The whole folder that the file lay in, but not the checkpoint itself. Returns it."""
+    if path.parent == folder:
+        path.unlink()
+        return path
+    shutil.rmtree(path.parent)
+    return path.parent
+
+
+def rename(folder, path, rng):
+    """A file under another name."""
+    path.rename(path.with_name(rng.choice(["x", "." + path.name, path.name + ".tmp"])))
+
+
+def add(folder, path, rng):
+    """A file, an empty folder, a pipe or a link that was not there. Returns it."""
+    names = ["x", ".x", MANIFEST + ".tmp", "manifest (copy).json", "ಕ", "a b", "record.json~"]
+    if path.parent != folder:
+        names += [MANIFEST, "record.json"]
+    new = path.parent / rng.choice(names)
+    kind = rng.randrange(6)
+    if kind == 0:
+        new.mkdir()
+    elif kind == 1:
+        os.mkfifo(new)
+    elif kind == 2:
+        new.symlink_to(rng.choice(["nowhere", path.name, folder]))
+    elif kind == 3:
+        shutil.copy(path, new)
+    else:
+        new.write_bytes(rng.randbytes(rng.randrange(100)))
+    return new
+
+
+def retype_json(folder, path, rng):
+    """JSON that stays valid: another number, word or key, another order, other blanks."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return flip(folder, path, rng)
+    before = path.read_bytes()
+    kind = rng.randrange(4)
+    if kind == 0:
+        text = json.dumps(content, indent=rng.choice([None, 2, 3]))
+    elif kind == 1 and isinstance(content, dict):
+        text = json.dumps(dict(reversed(content.items())) | {"more": 1}, indent=1)
+    elif kind == 2 and isinstance(content, dict) and content:
+        key = rng.choice(list(content))  # the same key twice: a reader takes the last one
+        text = (
+            json.dumps(content, indent=1)[:-1] + f",{json.dumps(key)}: {json.dumps(content[key])}}}"
+        )
+    else:
+        text = json.dumps(_other(content, rng), indent=1)
+    if text.encode() == before:
+        text += "\n"
+    path.write_text(text)
+
+
+def _other(value, rng):
+    """`value` with one leaf changed."""
+    if isinstance(value, dict) and value:
+        key = rng.choice(list(value))
+        return value | {key: _other(value[key], rng)}
+    if isinstance(value, list) and value:
+        at = rng.randrange(len(value))
+        return [*value[:at], _other(value[at], rng), *value[at + 1 :]]
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, int | float):
+        return value + rng.choice([1, -1, 0.5])
+    if isinstance(value, str) and value:
+        at = rng.randrange(len(value))
+        return value[:at] + ("0" if value[at] != "0" else "1") + value[at + 1 :]
+    return 1
+
+
+def swap(folder, path, rng):
+    """The file of that name of another checkpoint or export, or another file of the same folder."""
+    other = folder.parent / ("1" if folder.name == "2" else "other") / path.relative_to(folder)
+    others = [other] if other.exists() else []
+    others += [p for p in files_of(folder) if p != path]
+    data = rng.choice(others).read_bytes()
+    if data == path.read_bytes():
+        return flip(folder, path, rng)
+    path.write_bytes(data)
+
+
+DAMAGES = [flip, flip, flip, truncate, grow, zero, delete, delete_folder, rename, add, add,
+           retype_json, retype_json, swap]  # fmt: skip
+
+
+def files_of(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def make_state(seed):
+    """A small TrainState with random numbers in it."""
+    rng = np.random.default_rng(seed)
+
+    def array(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    return state_lib.create(
+        variables={"params": {"Dense_0": {"kernel": array(5, 7), "bias": array(7)}}},
+        optimizer=optax.adam(0.1),
+        plateau=plateau.init(mode="min"),
+        early_stop=early_stop.init(mode="min"),
+        metrics={"loss": Mean(array(), array())},
+        ema_decay=0.9,
+        key=jax.random.key(seed, impl="rbg"),
+    )
+
+
+def make_originals(folder: Path):
+    """checkpoints/1, the best, checkpoints/2, the newest; export/w and export/other."""
+    checkpoints = Checkpoints(folder / "checkpoints", mode="min")
+    for label, metric in ((1, 0.3), (2, 0.5)):
+        record = {
+            "history": [{"epoch": e + 1, "loss": 1 / 3} for e in range(label)],
+            "elapsed": 0.5,
+        }
+        checkpoints.save(label, make_state(label), record=record, metric=metric)
+    for seed, name in enumerate(("w", "other")):
+        card = {"classes": ["a", "b"], "temperature": {"none": 1.25 + seed}, "note": "ಕನ್ನಡ"}
+        variables = {"params": make_state(seed).params}
+        weights.export(folder / "export" / name, variables, card, readme=lambda card: f"# {card}\n")
+
+
+def damage(folder: Path, rng) -> tuple[str, str]:
+    """Damages a folder: (what was done, the path relative to it that has to be named)."""
+    path = rng.choice(files_of(folder))
+    how = rng.choice(DAMAGES)
+    path = how(folder, path, rng) or path
+    return how.__name__, str(path.relative_to(folder))
+
+
+def resumes_from(workdir: Path) -> tuple[list[int], str]:
+    """(The epochs behind the state that `fit` would continue, what it prints.) The state itself is
+    compared with the one that was saved."""
+    said = io.StringIO()
+    mesh = parallel.make_mesh(1)
+    with contextlib.redirect_stdout(said):
+        checkpoints = Checkpoints(workdir / "checkpoints", mode="min")
+        state, history, _ = loop._resume(checkpoints, make_state(0), mesh)
+    saved = make_state(len(history))
+    for found, expected in zip(jax.tree.leaves(state), jax.tree.leaves(saved), strict=True):
+        if jax.dtypes.issubdtype(found.dtype, jax.dtypes.prng_key):
+            found, expected = jax.random.key_data(found), jax.random.key_data(expected)
+        assert np.asarray(found).tobytes() == np.asarray(expected).tobytes()
+    return len(history), said.getvalue()
+
+
+def try_checkpoint(original: Path, folder: Path, rng) -> str:
+    """Damages the newest of two checkpoints; what was done. AssertionError if it goes unnoticed."""
+    shutil.copytree(original / "checkpoints", folder / "checkpoints")
+    if rng.random() < 0.05:
+        assert resumes_from(folder) == (2, "continuing after epoch 2, step 0\n")
+        return "checkpoint: nothing"
+    how, name = damage(folder / "checkpoints" / "2", rng)
+    epochs, said = resumes_from(folder)
+    assert epochs == 1, f"{how} of {name}: continues after epoch {epochs}: {said}"
+    damaged, continues = said.splitlines()
+    assert f"{folder}/checkpoints/2 is damaged and moved to {folder}/damaged/2: " in damaged, said
+    assert name in damaged, f"{how} of {name} is not named: {damaged}"
+    assert continues == "continuing after epoch 1, step 0"
+    return f"checkpoint: {how}"
+
+
+def try_weights(original: Path, folder: Path, rng) -> str:
+    """The same for exported weights."""
+    shutil.copytree(original / "export", folder / "export")
+    target = folder / "export" / "w"
+    if rng.random() < 0.05:
+        weights.load(target)
+        return "weights: nothing"
+    how, name = damage(target, rng)
+    try:
+        weights.load(target)
+    except UserError as error:
+        assert name in str(error) and str(target) in str(error), f"{how} of {name}: {error}"
+    else:
+        raise AssertionError(f"{how} of {name} is not noticed")
+    return f"weights: {how}"
+
+
+def campaign(n: int, seed: int) -> dict:
+    """{kind of damage: number of trials}; AssertionError at the first that goes unnoticed."""
+    rng, seen = random.Random(seed), collections.Counter()
+    with tempfile.TemporaryDirectory() as original:
+        original = Path(original)
+        make_originals(original)
+        for number in range(n):
+            with tempfile.TemporaryDirectory() as folder:
+                trial = try_weights if number % 3 == 2 else try_checkpoint
+                seen[trial(original, Path(folder), rng)] += 1
+    return dict(sorted(seen.items()))
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args(argv)
+    logging.set_verbosity(logging.ERROR)
+    for kind, number in campaign(arguments.n, arguments.seed).items():
+        print(f"{number:5d}  {kind}")
+    print(f"{arguments.n} trials, none unnoticed, none named wrongly")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
