@@ -28,6 +28,7 @@ def make(case):
     if case.kind == "recurrent":
         return recurrent_epoch(case)
     config = {"lobo": fer_lobo, "best": fer_best}[case.net].get_config()
+    jax.config.update("jax_num_cpu_devices", config.distributed.cpu_devices)
     for name in config.augment:  # the peers get their images as they are, too
         config.augment[name] *= 0
     model = fer_task.build_model(config)
@@ -79,7 +80,7 @@ def recurrent_epoch(case):
 
 def training(task, settings):
     """One epoch of a task by the compiled step of the training loop; one step if it is a batch."""
-    mesh = parallel.make_mesh(1)
+    mesh = parallel.make_mesh(0)  # cpu_devices of the config
     size, data = len(next(iter(task.train.values()))), parallel.shard_rows(task.train, mesh)
     steps = -(-size // settings["batch_size"])
     names = ("seed", "prng", "epochs", "batch_size", "ema_decay", "optimizer", "schedule",

@@ -91,6 +91,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.distributed = ml_collections.ConfigDict()  # decides nothing but rounding
     c.distributed.devices = 0  # that share each batch; 0: all
+    c.distributed.cpu_devices = 2  # into which a CPU is divided; see train_jax/parallel.py
     c.distributed.coordinator = ""  # HOST:PORT of process 0; "": as SLURM or Open MPI say, or none
     c.distributed.processes = 1  # of this run, with a coordinator
     c.distributed.process = 0  # the number of this one

@@ -104,6 +104,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.distributed = ml_collections.ConfigDict()  # decides nothing but rounding
     c.distributed.devices = 0  # that share each batch; 0: all
+    c.distributed.cpu_devices = (
+        1  # into which a CPU is divided; the steps of sentences are too short
+    )
     c.distributed.coordinator = ""  # HOST:PORT of process 0; "": as SLURM or Open MPI say, or none
     c.distributed.processes = 1  # of this run, with a coordinator
     c.distributed.process = 0  # the number of this one

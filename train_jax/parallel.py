@@ -17,10 +17,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from train_jax.errors import UserError
 
 
-def start(*, coordinator, processes, process):
-    """Joins the other processes of this run, before anything else asks jax for devices.
+def start(*, cpu_devices, coordinator, processes, process):
+    """Divides the CPU and joins the other processes of this run, before jax has any device.
 
     Args:
+      cpu_devices: parts of a CPU that are a device each, unless XLA_FLAGS says how many. Two cores
+        that work on half a batch each are faster than two that share every operation: a step of
+        fer_best 165 ms in place of 205, of fer_simple 21 in place of 38. Not so with large dense
+        layers, whose parameters each device updates: fer_lobo 422 ms in place of 336.
       coordinator: host:port of process 0; '' for what the environment says: SLURM's srun, Open
         MPI's mpirun, or JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID. Without
         any of them there is one process.
@@ -31,6 +35,8 @@ def start(*, coordinator, processes, process):
       UserError: the settings contradict one another, or the others do not come.
     """
     env = os.environ
+    if "xla_force_host_platform_device_count" not in env.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
     if not coordinator and "JAX_COORDINATOR_ADDRESS" in env:
         coordinator = env["JAX_COORDINATOR_ADDRESS"]
         try:

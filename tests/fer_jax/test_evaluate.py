@@ -351,7 +351,7 @@ def test_an_unknown_tta_is_refused_before_training(run, copy, monkeypatch, mode)
     [
         ({"train__batch_size": 0}, "batch_size"),
         ({"train__eval_batch_size": 0}, "batch_size"),
-        ({"train__steps_per_call": 0}, "steps_per_call"),
+        ({"train__steps_per_call": -1}, "steps_per_call"),
         ({"train__epochs": 0}, "epochs"),
         ({"train__seed": -1}, "seed"),
         ({"train__prng": "mersenne"}, "mersenne"),
