@@ -213,6 +213,33 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
                 f"{tmp_path}/none", "holds no run")  # fmt: skip
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_training_is_one_line_too(project, tmp_path, signum):
+    """Here in the middle of an import, which takes the first two seconds."""
+    (tmp_path / "jax.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        command([SIMPLE, f"--workdir={tmp_path / 'run'}"]), cwd=project, text=True,
+        env=environment(project, blocked=False) | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (
+        128 + signum, "interrupted; run the same command again\n"
+    )  # fmt: skip
+
+
+def hear_ctrl_c():
+    """A shell starts what it puts in the background with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_starts_anew_with_huge_pages_once(monkeypatch):
     import launch
 
@@ -232,12 +259,11 @@ def test_starts_anew_with_huge_pages_once(monkeypatch):
     launch.use_huge_pages()  # set by now, or by the user
 
 
-def test_the_deterministic_kernels_of_a_gpu_are_a_field_of_every_config(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
-    import launch as module
+def test_the_flag_for_deterministic_kernels_joins_the_others(monkeypatch):
+    import launch
 
-    module.make_deterministic()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    launch.make_deterministic()
     expected = "--xla_force_host_platform_device_count=3 --xla_gpu_deterministic_ops=true"
     assert os.environ["XLA_FLAGS"] == expected
     # and a build for the CPU, which refuses flags that it does not know, takes it

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -31,14 +32,20 @@ TINY = {
 TIMES = ("seconds", "images/s", "sentences/s")
 
 
-def start(task, workdir, cache, **settings):
+def start(task, workdir, cache):
     """launch.py in a process of its own; `cache` holds the code that XLA compiled."""
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
     env.pop("JAX_COMPILATION_CACHE_DIR", None)
     return subprocess.Popen(
         [sys.executable, "launch.py", f"--workdir={workdir}", *TINY[task].split()],
-        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings,
+        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
+
+
+def hear_ctrl_c():
+    """A shell starts what it puts in the background with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def result_of(workdir: Path) -> dict:
