@@ -198,7 +198,7 @@ def _default_config(argv) -> list[str]:
     try:
         record = json.loads((Path(workdirs[-1].split(",")[0]) / "config.json").read_text())
         return [f"--config=configs/{record['config']['task']}_base.py"]
-    except (OSError, ValueError, KeyError, TypeError):  # told by the mode, with the path
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # told by the mode
         return [f"--config={SHIPPED}"]
 
 

@@ -77,7 +77,7 @@ def load(folder: Path) -> Classifier:
         found = field(folder, card, name, kind)
         if found != expected:
             raise UserError(
-                f"{folder / CARD}: {name} is {found!r}; this program has {expected!r}, so its "
+                f"{folder / CARD}: {name} is {found!r:.200}; this program has {expected!r}, so its "
                 "answers would be wrong. Use the version of the program that made it."
             )
 

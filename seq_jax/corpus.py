@@ -7,6 +7,7 @@ file and the line, what was expected, what was found, what to do.
 import contextlib
 import itertools
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ def find(path: str | Path) -> Source:
     """
     if not str(path):
         return Source("embedded", ())
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     try:
         os.stat(path)
         names = sorted(os.listdir(path)) if path.is_dir() else []
@@ -104,6 +105,8 @@ def read(source: Source, *, skip_empty: bool = False, title: str = "reading") ->
 
 def _open(path: Path) -> BinaryIO:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe cannot be read twice, or never ends
+            raise UserError(f"{path}: not a regular file. Expected a text file of sentences.")
         return open(path, "rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error

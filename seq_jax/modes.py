@@ -75,7 +75,7 @@ def translate(config, workdir: Path, inputs: str):
     Needs no data: only what the run left. One line a sentence on stdout; words that the run does
     not know are named on stderr.
     """
-    identity = read_config(workdir)["identity"]
+    identity = read_identity(workdir)
     check_config(workdir, config.to_dict(), identity)
     vocabularies = read_vocabularies(workdir, identity)
     tokens = identity["tokens"]
@@ -98,6 +98,19 @@ def translate(config, workdir: Path, inputs: str):
     predicted = predict_split(predict, variables, prepared.source, config.train.eval_batch_size)
     for row, empty in zip(predicted, prepared.empty, strict=True):
         print("" if empty else decode(vocabularies.kannada, row))
+
+
+def read_identity(workdir: Path) -> dict:
+    """What `make_task` said of the run. UserError if a field that is used here is damaged."""
+    identity = read_config(workdir)["identity"]
+    for name, kind in {"tokens": int, "english_sha256": str, "kannada_sha256": str}.items():
+        value = identity.get(name)
+        if type(value) is not kind or (kind is int and not 0 < value <= 10**6):
+            raise UserError(
+                f"{workdir / 'config.json'}: identity.{name} is {value!r:.40}, expected a "
+                f"{kind.__name__} as --mode=train wrote it"
+            )
+    return identity
 
 
 def read_vocabularies(workdir: Path, identity: dict) -> Vocabularies:

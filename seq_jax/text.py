@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from train_jax import json_text
 from train_jax.errors import UserError
 
 PAD, UNK, START, END = "<PAD>", "<unk>", "<start>", "<end>"
@@ -202,7 +203,7 @@ def from_json(text: str, name: str) -> Vocabulary:
         UserError: it is not one; `name` says which file it came from.
     """
     try:
-        words = json.loads(text)
+        words = json_text.parse(text)
     except ValueError as error:
         raise UserError(f"{name}: not a vocabulary, since it is not JSON ({error}).") from error
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -10,6 +10,8 @@ import numpy as np
 from seq_jax.text import UNK, encode, tokenise, unknown_words
 from train_jax.errors import UserError
 
+MAX_BYTES = 64 << 20  # of sentences; bounds the memory
+
 
 class Prepared(NamedTuple):
     source: np.ndarray  # i32[N, T]; a line without a word has only <start> and <end>
@@ -21,12 +23,13 @@ def read_lines(inputs: str) -> list[str]:
     """The sentences that `--inputs` means: '-' stdin, a file's lines, or else itself.
 
     Raises:
-        UserError: it looks like a path and is not there, or its bytes are not UTF-8.
+        UserError: it looks like a path and is not there, its bytes are not UTF-8 or too many.
     """
     if inputs == "-":
-        return _decode(sys.stdin.buffer.read(), "stdin")
+        return _decode(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin")
     try:
-        raw = Path(inputs).expanduser().read_bytes()
+        with open(os.path.expanduser(inputs), "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         looks_like_a_path = " " not in inputs and (os.sep in inputs or Path(inputs).suffix)
         if looks_like_a_path or isinstance(error, PermissionError):
@@ -39,6 +42,8 @@ def read_lines(inputs: str) -> list[str]:
 
 
 def _decode(raw: bytes, name: str) -> list[str]:
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{name}: more than {MAX_BYTES:,} bytes. Split it into several files.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

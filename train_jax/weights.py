@@ -19,12 +19,14 @@ import numpy as np
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from train_jax import json_text
 from train_jax.checkpoint import array_types
 from train_jax.errors import UserError
 from train_jax.files import check_manifest, write_atomically, write_manifest
 
 FORMAT = 1
 ARRAYS, CARD, README = "model.safetensors", "model.json", "README.md"
+MAX_BYTES = {ARRAYS: 4 << 30, CARD: 16 << 20}  # bounds the memory; fer_lobo has 130 MB
 MEND = "Export the weights again (--mode=train does), or copy the whole folder again."
 
 
@@ -39,7 +41,7 @@ def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str]
     if it is not there. UserError if the disk is full, say."""
     flat = flatten_dict(jax.device_get(variables), sep="/")
     # safetensors writes the memory of an array as it lies there, transposed or not
-    data = safetensors.numpy.save({k: np.ascontiguousarray(a) for k, a in flat.items()})
+    data = safetensors.numpy.save({k: np.asarray(a, order="C") for k, a in flat.items()})
     counts = {k: sum(a.size for a in jax.tree.leaves(v)) for k, v in variables.items()}
     card = {
         "format": FORMAT,
@@ -81,7 +83,7 @@ def load(folder: Path) -> Weights:
     try:
         arrays = safetensors.numpy.load(data)
     except Exception as error:  # its own, and KeyError on a dtype that numpy lacks
-        raise UserError(f"{path}: no safetensors file ({error}). {MEND}") from None
+        raise UserError(f"{path}: no safetensors file ({error!s:.200}). {MEND}") from None
     expected = field(folder, card, "arrays", dict)
     _check_same(path, {k: f"{a.dtype}{a.shape}" for k, a in arrays.items()}, expected, CARD)
     for name, array in arrays.items():
@@ -118,8 +120,8 @@ def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
 def _read_card(folder: Path) -> dict:
     path = folder / CARD
     try:
-        card = json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
+        card = json_text.parse(_read(path))
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}). {MEND}") from None
     if not isinstance(card, dict):
         raise UserError(f"{path}: expected a JSON object. {MEND}")
@@ -130,6 +132,12 @@ def _read_card(folder: Path) -> dict:
 
 def _read(path: Path) -> bytes:
     try:
+        size = path.stat().st_size
+        if not path.is_file() or size > MAX_BYTES[path.name]:
+            raise UserError(
+                f"{path}: {size:,} bytes, or no regular file; expected a file of at most "
+                f"{MAX_BYTES[path.name]:,}. {MEND}"
+            )
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}. {MEND}") from None

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from train_jax import parallel
+from train_jax import json_text, parallel
 from train_jax.errors import UserError
 from train_jax.files import write_atomically
 
@@ -106,10 +106,10 @@ def read_config(workdir: Path) -> dict:
             "--mode=train, or point --workdir at a run"
         )
     try:
-        content = json.loads(path.read_text())
-        content["config"], content["identity"]  # noqa: B018, KeyError or TypeError
+        content = json_text.parse(path.read_bytes())
+        dict(content["config"]), dict(content["identity"])
         return content
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
 
 

@@ -67,6 +67,8 @@ def _columns(header: list[str], path: Path) -> list[int]:
             f"emotion,pixels,Usage; found {','.join(header)[:80]!r}. The competition "
             "has other CSV files too: use fer2013.csv or icml_face_data.csv."
         )
+    if twice := [column for column in COLUMNS if names.count(column) > 1]:
+        raise UserError(f"{path} line 1: two columns {twice[0]}. Which one is meant? Remove one.")
     return [names.index(column) for column in COLUMNS]
 
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.fer2013 import SPLITS, csv_form, tree_form
+from data.fer2013 import SPLITS, csv_form, meaning, tree_form
 from data.fer2013.image import decode
 from train_jax.errors import UserError
 
-FORMAT = 1  # raise it when the reading rules change: it is part of every cache key
+FORMAT = 2  # raise it when the reading rules change: it is part of every cache key
 MAX_IMAGES = 200_000  # FER-2013 has 35,887; bounds the memory, whatever the source
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
 
@@ -41,9 +41,9 @@ def find(path: str | Path) -> Source:
     Raises:
         UserError: nothing is there, or it is none of the three, or it is not clear which is meant.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     try:
-        os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         raise UserError(
             f"{path}: {error.strerror}. Give the path of FER-2013: archive.zip, the "
@@ -51,6 +51,7 @@ def find(path: str | Path) -> Source:
         ) from error
     if path.is_dir():
         return _find_in_folder(path)
+    tree_form.check_regular(status, path)
     if path.suffix.lower() == ".csv":
         return Source("csv", path)
     if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
@@ -134,7 +135,8 @@ def read(
     the only order that all three forms share. `progress` is called with the count so far.
 
     Raises:
-        UserError: as `faces`; or no image at all; or more than MAX_IMAGES.
+        UserError: as `faces`; or no image at all; or more than MAX_IMAGES; or labels that cannot
+            belong to the images, see meaning.py.
     """
     found: dict[str, list[tuple[int, bytes]]] = {split: [] for split in SPLITS}
     count = 0
@@ -155,6 +157,7 @@ def read(
             pixels = np.frombuffer(b"".join(image for _, image in rows), np.uint8)
             labels = np.array([label for label, _ in rows], np.int32)
             splits[split] = (pixels.reshape(-1, 48, 48), labels)
+    meaning.check(splits, source.path)
     return splits
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import io
 import os
 import re
 import stat
@@ -16,6 +17,9 @@ LAYOUT = "train/<class>/Training_*.jpg and test/<class>/PublicTest_*.jpg or Priv
 MAX_ENTRIES = 200_000  # FER-2013 has 35,887
 MAX_IMAGE_BYTES = 10_000_000  # a 48x48 JPEG has about 1,600
 MAX_UNPACKED_BYTES = 4 << 30
+MAX_READ_BYTES = 16 << 20  # of a zip, at once: its list of entries is; that of FER-2013 has 4 MB
+# zipfile bounds what these unpack to; a block of bzip2 or LZMA comes out whole, whatever its size.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 Parts = tuple[str, ...]  # of a relative path: ('test', 'sad', 'PublicTest_7.jpg')
 
@@ -71,6 +75,12 @@ def readable(path: Path) -> Iterator[None]:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}).") from error
 
 
+def check_regular(status: os.stat_result, path: Path) -> None:
+    """UserError unless `path` is a file: a pipe or a device might never end, or never begin."""
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: not a regular file. Give a file or a folder.")
+
+
 def _check_top(folders: set[str], names: list[str], path: Path) -> None:
     # A third folder (validation/) left out in silence would be a trap; a loose licence is not.
     if not folders & {"train", "test"} or folders - {"train", "test"}:
@@ -113,10 +123,22 @@ def folder_entries(root: Path) -> Iterator[tuple[Parts, str, bytes]]:
     """(parts, name for messages, content) of every file under train/ and test/."""
     for parts in folder_files(root):
         path = root.joinpath(*parts)
-        with readable(path), open(path, "rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
+        with readable(path):
+            check_regular(os.stat(path), path)
+            with open(path, "rb") as file:
+                data = file.read(MAX_IMAGE_BYTES + 1)
         _check_size(len(data), str(path))
         yield parts, str(path), data
+
+
+class _ZipFile(io.FileIO):
+    """A zip's bytes. zipfile takes the size of the list of entries from the file, and makes an
+    object of each before anyone can count them."""
+
+    def read(self, size=-1):
+        if size > MAX_READ_BYTES:
+            raise ValueError(f"its list of entries has {size:,} bytes")
+        return super().read(size)
 
 
 def zip_entries(path: Path) -> Iterator[tuple[Parts, str, bytes]]:
@@ -125,11 +147,12 @@ def zip_entries(path: Path) -> Iterator[tuple[Parts, str, bytes]]:
     # zipfile raises nearly anything on damaged bytes (BadZipFile, zlib.error, EOFError, OSError,
     # NotImplementedError, struct.error); our own checks run outside of the two try blocks.
     again = "Its download was cut short or it is another kind of file: download it again."
-    try:
-        archive = zipfile.ZipFile(path)
-    except Exception as error:
-        raise UserError(f"{path}: not a whole zip file ({error}). {again}") from error
-    with archive:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(_ZipFile(path))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        except Exception as error:
+            raise UserError(f"{path}: not a whole zip file ({error}). {again}") from error
         for parts, info in _checked_entries(archive, path):
             name = f"{path}: {info.filename}"
             try:
@@ -163,6 +186,11 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[tuple[Parts, 
             raise UserError(
                 f"{path}: entry {info.filename!r} is encrypted. Unpack it with its "
                 "password and give the folder."
+            )
+        if info.compress_type not in METHODS:
+            raise UserError(
+                f"{path}: entry {info.filename!r} is packed by method {info.compress_type}. "
+                "Expected deflate: pack it anew with zip, or give the unpacked folder."
             )
         if not info.is_dir() and not _is_junk(parts):
             _check_size(info.file_size, f"{path}: {info.filename}")

@@ -124,7 +124,7 @@ def _to_rgb(image) -> np.ndarray:
 def _files(name: str) -> Iterator[Path]:
     """The file itself; of a folder all that look like pictures or videos, sorted, or the folder
     where there are none."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not path.is_dir():
         yield path
         return
