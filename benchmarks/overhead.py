@@ -52,7 +52,7 @@ def main(name, epochs, *overrides):
     for override in overrides:
         field, value = override.split("=")
         config.update_from_flattened_dict({field: _like(config, field, value)})
-    config.train.epochs = int(epochs)
+    jax.config.update("jax_num_cpu_devices", config.distributed.cpu_devices)
     dataset, splits = load_splits(config)
     task = make_task(config, build_model(config), dataset, splits)
     build = loop._build
