@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 if "GLIBC_TUNABLES" not in os.environ:  # as launch.py does for itself
-    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"
     os.execv(sys.executable, sys.orig_argv)
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
