@@ -145,6 +145,8 @@ def main(argv):
     del argv
     # orbax and jax report every step they take, and every error, which comes as an exception too
     logging.set_verbosity(logging.FATAL)
+    if sys.stdout.errors == "strict":  # a file name need not be Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")
     config = CONFIG.value
     if config.train.deterministic:
         make_deterministic()
@@ -181,6 +183,13 @@ def main(argv):
         if error.errno not in CANNOT_WRITE:
             raise
         return _fail(f"error: {cannot_write(error.filename or workdir, error)}")
+    except (MemoryError, RuntimeError) as error:  # jax's own is a RuntimeError
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail(
+            "error: out of memory. Lower the sizes in config.model, or train.batch_size and "
+            f"train.eval_batch_size ({str(error).splitlines()[0] if str(error) else 'no room'})"
+        )
     except Interrupted as interrupted:
         return _fail(str(interrupted), interrupted.exit_code)
 

@@ -187,8 +187,8 @@ def _build(
     early_stop,
 ):  # fmt: skip
     """The compiled functions and the state before the first step. ValueError on a bad setting."""
-    if seed < 0:
-        raise ValueError(f"seed must be >= 0, got {seed}")
+    if not 0 <= seed < 2**32:  # jax.random.key takes its lower half, and says nothing
+        raise ValueError(f"seed must be in [0, 2**32), got {seed}")
     if not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}")
     schedule = dict(schedule)

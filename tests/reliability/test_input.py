@@ -6,18 +6,23 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.fer2013 import CLASSES, meaning, source, tree_form
 from fer_jax.predict import images
 from seq_jax import corpus, modes, text, translate
-from train_jax import json_text, weights, writer
+from train_jax import json_text, loop, weights, writer
 from train_jax.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "PublicTest", "PrivateTest")
 
 
@@ -197,6 +202,42 @@ def test_sentences_to_translate_are_bounded(tmp_path, monkeypatch):
     refused(lambda: translate.read_lines("-"), "stdin: more than 5 bytes")
     (tmp_path / "a.txt").write_text("abcd\n")
     assert translate.read_lines(str(tmp_path / "a.txt")) == ["abcd"]
+
+
+def launch(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "launch.py", *map(str, arguments)],
+        cwd=ROOT, env=os.environ | environment | {"JAX_PLATFORMS": "cpu"}, capture_output=True,
+        text=True, errors="surrogateescape", timeout=300,
+    )  # fmt: skip
+
+
+def test_a_model_larger_than_the_memory_is_one_line(tmp_path):
+    result = launch(
+        "--config=configs/seq_rnn.py", f"--workdir={tmp_path}", f"--config.model.dense={10**12}"
+    )
+    assert result.returncode == 2 and result.stderr.startswith("error: out of memory. Lower the")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_name_that_is_no_unicode_is_no_traceback(tmp_path):
+    name = os.fsdecode(b"\xff.png")
+    Image.fromarray(np.zeros((48, 48), np.uint8)).save(tmp_path / name)
+    result = launch(
+        "--mode=predict", f"--inputs={tmp_path / name}", f"--workdir={tmp_path / 'out'}",
+        "--config.predict.detector=none", PYTHONIOENCODING="utf-8:strict",
+    )  # fmt: skip
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    assert "\\udcff.png: " in result.stdout
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
+def test_a_seed_that_jax_would_cut_is_refused(seed, tmp_path):
+    """jax.random.key(2**32) is that of 0."""
+    settings = dict(prng="rbg", steps=1, epochs=1, batch_size=1, ema_decay=0.0)
+    parts = dict(optimizer={}, schedule={}, plateau={}, early_stop={})
+    with pytest.raises(ValueError, match=r"seed must be in \[0, 2\*\*32\)"):
+        loop._build(None, None, seed=seed, **settings, **parts)
 
 
 # JSON and names
