@@ -255,7 +255,7 @@ def test_starts_anew_with_huge_pages_once(monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     with pytest.raises(Replaced):
         launch.use_huge_pages()
-    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"
     launch.use_huge_pages()  # set by now, or by the user
 
 
