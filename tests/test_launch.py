@@ -213,16 +213,23 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
                 f"{tmp_path}/none", "holds no run")  # fmt: skip
 
 
+@pytest.fixture
+def hear_ctrl_c():
+    """A shell starts what it puts in the background with SIGINT ignored, which children inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_training_is_one_line_too(project, tmp_path, signum):
+def test_a_signal_before_training_is_one_line_too(project, tmp_path, hear_ctrl_c, signum):
     """Here in the middle of an import, which takes the first two seconds."""
-    (tmp_path / "jax.py").write_text(
-        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
-    )
+    slow = "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "jax.py").write_text(slow)
     process = subprocess.Popen(
         command([SIMPLE, f"--workdir={tmp_path / 'run'}"]), cwd=project, text=True,
         env=environment(project, blocked=False) | {"PYTHONPATH": str(tmp_path)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         assert process.stdout.readline() == "importing\n"
@@ -230,14 +237,8 @@ def test_a_signal_before_training_is_one_line_too(project, tmp_path, signum):
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, errors) == (
-        128 + signum, "interrupted; run the same command again\n"
-    )  # fmt: skip
-
-
-def hear_ctrl_c():
-    """A shell starts what it puts in the background with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    line = "interrupted; run the same command again\n"
+    assert (process.returncode, errors) == (128 + signum, line)
 
 
 def test_starts_anew_with_huge_pages_once(monkeypatch):

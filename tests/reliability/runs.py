@@ -36,16 +36,15 @@ def start(task, workdir, cache):
     """launch.py in a process of its own; `cache` holds the code that XLA compiled."""
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
     env.pop("JAX_COMPILATION_CACHE_DIR", None)
-    return subprocess.Popen(
-        [sys.executable, "launch.py", f"--workdir={workdir}", *TINY[task].split()],
-        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
-
-
-def hear_ctrl_c():
-    """A shell starts what it puts in the background with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A shell starts what it puts in the background with SIGINT ignored, which children inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "launch.py", f"--workdir={workdir}", *TINY[task].split()],
+            cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def result_of(workdir: Path) -> dict:
