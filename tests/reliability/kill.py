@@ -24,8 +24,11 @@ from absl import logging
 from tests.reliability.runs import differences, result_of, start
 
 
-def disturb(task, folder: Path, cache: Path, reference, seconds, rng, kills, signum) -> dict:
-    """One run with at most so many kills. Counts of what was seen; AssertionError if it differs."""
+def disturb(task, folder: Path, cache: Path, reference, seconds, rng, kills, signum):
+    """One run with at most so many kills. AssertionError if it differs from the reference.
+
+    Returns (counts of what was seen, the seconds that an undisturbed run takes at most).
+    """
     earliest = 0 if signum == signal.SIGKILL else 0.4
     workdir, seen = folder / "run", collections.Counter()
     while True:
@@ -40,6 +43,7 @@ def disturb(task, folder: Path, cache: Path, reference, seconds, rng, kills, sig
         finally:
             process.kill()
         if process.returncode == 0:
+            took = time.perf_counter() - began
             break
         seen["kills"] += 1
         seen[_stage(workdir)] += 1
@@ -57,7 +61,7 @@ def disturb(task, folder: Path, cache: Path, reference, seconds, rng, kills, sig
     assert not wrong, f"differs after {dict(seen)}: {wrong}"
     seen["cut off between data and manifest"] = len(list(workdir.glob("damaged/*")))
     seen["runs"] = 1
-    return seen
+    return seen, seconds if seen["kills"] else min(seconds, took)
 
 
 def _stage(workdir):
@@ -88,10 +92,11 @@ def campaign(task, kills, seed, signum=signal.SIGKILL) -> dict:
         print(f"{task}: an undisturbed run takes {seconds:.1f} s; {len(reference)} values compared")
         while seen["kills"] < kills:
             with tempfile.TemporaryDirectory(dir=folder) as run:
-                seen += disturb(
+                more, seconds = disturb(
                     task, Path(run), folder / "cache", reference, seconds, rng,
                     kills - seen["kills"], signum,
                 )  # fmt: skip
+                seen += more
             print(f"{task}: {dict(seen)}", flush=True)
     return seen
 
