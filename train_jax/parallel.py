@@ -34,9 +34,9 @@ def start(*, cpu_devices, coordinator, processes, process):
     Raises:
       UserError: the settings contradict one another, or the others do not come.
     """
+    if cpu_devices < 1:
+        raise UserError(f"config: distributed.cpu_devices must be at least 1, got {cpu_devices}")
     env = os.environ
-    if "xla_force_host_platform_device_count" not in env.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cpu_devices)
     if not coordinator and "JAX_COORDINATOR_ADDRESS" in env:
         coordinator = env["JAX_COORDINATOR_ADDRESS"]
         try:
@@ -63,6 +63,10 @@ def start(*, cpu_devices, coordinator, processes, process):
             "HOST:PORT of process 0"
         )
     else:
+        where = None
+    if "xla_force_host_platform_device_count" not in env.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if where is None:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
     try:
