@@ -236,6 +236,10 @@ def test_rows_are_divided_and_gathered_without_moving_the_data():
     ("settings", "words"),
     [
         (
+            {"cpu_devices": 0, "coordinator": "", "processes": 1, "process": 0},
+            "cpu_devices must be",
+        ),
+        (
             {"cpu_devices": 1, "coordinator": "localhost:1", "processes": 2, "process": 2},
             "process must be in",
         ),
