@@ -42,6 +42,7 @@ def make_tsv(folder: Path):
         rows, harmless = table(rng), rng.random() < 0.1
         if not harmless and rng.random() < 0.5:
             rows = damages.rows(rng, rows)
+            rows[-1:] = [[cell + " " for cell in row] for row in rows[-1:]]
         written = "\n".join("\t".join(row) for row in rows) + "\n"
         content = written.encode() if harmless else damages.encode(rng, written)
         if rng.random() < 0.3:
