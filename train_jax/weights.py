@@ -88,7 +88,7 @@ def load(folder: Path) -> Weights:
     _check_same(path, {k: f"{a.dtype}{a.shape}" for k, a in arrays.items()}, expected, CARD)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} holds NaN or infinity. {MEND}")
+            raise UserError(f"{path}: {name:.200} holds NaN or infinity. {MEND}")
     variables = {"params": {}, "batch_stats": {}} | unflatten_dict(arrays, sep="/")
     return Weights(folder, variables, card)
 
@@ -148,6 +148,6 @@ def _check_same(path, found: dict, expected: dict, whose: str):
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
             raise UserError(
-                f"{path}: {name} is {found.get(name, 'absent')} in it, and "
-                f"{expected.get(name, 'absent')} in {whose}. {MEND}"
+                f"{path}: {name:.200} is {found.get(name, 'absent')!s:.200} in it, and "
+                f"{expected.get(name, 'absent')!s:.200} in {whose}. {MEND}"
             )

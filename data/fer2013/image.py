@@ -37,6 +37,8 @@ def decode(data: bytes, name: str) -> np.ndarray:
             f"{image.mode}). Convert it to 8-bit grey."
         )
     try:
+        if image.format == "PNG":  # load() looks at no checksum of the pixels, nor for the end
+            Image.open(io.BytesIO(data)).verify()
         image.load()
         frames = getattr(image, "n_frames", 1)
     except Exception as error:

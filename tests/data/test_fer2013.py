@@ -53,6 +53,14 @@ def expected(rows):
     }
 
 
+def damaged_png():
+    """The checksum of its pixels, not the pixels, is wrong."""
+    data = bytearray(encode(np.arange(48 * 48, dtype=np.uint8).reshape(48, 48)))
+    place = data.index(b"IDAT")
+    data[place + 4 + int.from_bytes(data[place - 4 : place])] ^= 1
+    return bytes(data)
+
+
 def tree(rows, suffix=".png"):
     """{relative path: content} in Kaggle's layout."""
     files = {}
@@ -255,6 +263,8 @@ DEEP_RGB = (
         ({"train/sad/privatetest_7.png": GOOD}, r"a PrivateTest image in train/"),
         ({"train/sad/a.png": b"not an image"}, r"a\.png: unreadable image.*12 bytes"),
         ({"train/sad/a.png": b""}, r"a\.png: unreadable image"),
+        ({"train/sad/a.png": damaged_png()}, r"a\.png: damaged image"),
+        ({"train/sad/a.png": GOOD[:-12]}, r"a\.png: damaged image"),
         ({"train/sad/a.png": GOOD[:1000]}, r"a\.png: damaged image"),
         ({"train/sad/a.png": FLIPPED}, r"a\.png: damaged image"),
         ({"train/sad/a.png": encode(pixels(0)[:40])}, r"expected 48x48 pixels, found 48x40"),

@@ -22,8 +22,8 @@ class Mutation(NamedTuple):
 
 
 TESTS = {
-    "seq_jax/cells.py": ["tests/seq_jax/test_cells.py", "tests/seq_jax/test_rnn_golden.py"],
-    "seq_jax/recurrent.py": ["tests/seq_jax/test_recurrent.py"],
+    "seq_jax/cells.py": ["tests/seq_jax/test_cells.py", "tests/seq_jax/test_recurrent.py"],
+    "seq_jax/recurrent.py": ["tests/seq_jax/test_rnn_golden.py", "tests/seq_jax/test_recurrent.py"],
     "seq_jax/data.py": ["tests/seq_jax/test_data.py"],
     "train_jax/plateau.py": ["tests/train_jax/test_plateau.py"],
     "train_jax/early_stop.py": ["tests/train_jax/test_early_stop.py"],
