@@ -448,10 +448,13 @@ def test_a_disk_that_is_full_in_mid_save(two_saved, tmp_path, opened, monkeypatc
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(tmp_path / "c" / "3") in str(error.value) and "\n" not in str(error.value)
     assert "File too large" in str(error.value) and "same command again" in str(error.value)
-    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["1", "2"]
+    # a thread of orbax may write into the unfinished folder once more after it was removed
+    left = sorted(p.name for p in (tmp_path / "c").iterdir() if "checkpoint-tmp" not in p.name)
+    assert left == ["1", "2"]
     assert [s.label for s in checkpoints.whole()] == [1, 2]
     checkpoints.save(3, make_state(3), record={}, metric=0.1)
     assert [s.label for s in checkpoints.whole()] == [3]
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["3"]
 
 
 def test_what_a_kill_leaves_of_a_deletion_is_no_damage(two_saved, tmp_path, opened, monkeypatch):
