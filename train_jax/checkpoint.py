@@ -52,6 +52,8 @@ class Checkpoints:
         with parallel.main_first():
             if parallel.is_main():
                 self._sweep()
+        if jax.process_count() == 1:  # then the files do not say how many devices there were
+            state = parallel.local(state)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _quiet_threads():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from train_jax import parallel
+from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
 from train_jax.writer import read_csv
 
@@ -91,6 +92,9 @@ def test_eight_devices(one, tmp_path):
     finish(start(tmp_path, *FER, devices=8))
     check_same(tmp_path, one, CLOSE_FACES)
     assert names(tmp_path) == names(one)
+    newest = Checkpoints(tmp_path / "checkpoints", mode="min").whole()[-1]
+    sharding = tmp_path / "checkpoints" / str(newest.label) / "state" / "_sharding"
+    assert "NamedSharding" not in sharding.read_text()  # any number of devices reads it
 
 
 def test_two_processes(one, tmp_path):
@@ -261,6 +265,7 @@ def test_the_parts_of_a_cpu(flags, count):
     program = """
 import jax
 from train_jax import parallel
+from train_jax.checkpoint import Checkpoints
 parallel.start(cpu_devices=3, coordinator="", processes=1, process=0)
 print(len(jax.devices()))
 """
