@@ -159,7 +159,7 @@ def zip_entries(path: Path) -> Iterator[tuple[Parts, str, bytes]]:
                 with archive.open(info) as file:  # archive.read() would trust a false file_size
                     data = file.read(MAX_IMAGE_BYTES)
             except Exception as error:
-                raise UserError(f"{name}: damaged entry ({error}). {again}") from error
+                raise UserError(f"{name}: damaged entry ({error!s:.200}). {again}") from error
             yield parts, name, data
 
 
