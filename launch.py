@@ -11,7 +11,6 @@ python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 import difflib
 import errno
 import importlib
-import json
 import os
 import re
 import signal
@@ -20,6 +19,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from train_jax import json_text
 
 # config.task -> its module, and --mode -> (function of that module, the flags that are its own)
 TASKS = {
@@ -206,9 +207,10 @@ def _default_config(argv) -> list[str]:
     if "--mode=report" not in argv or not workdirs:
         return []
     try:
-        record = json.loads((Path(workdirs[-1].split(",")[0]) / "config.json").read_text())
+        path = Path(workdirs[-1].split(",")[0]) / "config.json"
+        record = json_text.parse(path.read_bytes())
         return [f"--config=configs/{record['config']['task']}_base.py"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # told by the mode
+    except (OSError, ValueError, KeyError, TypeError):  # told by the mode
         return [f"--config={SHIPPED}"]
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import memory_mb
+
 ROOT = Path(__file__).parents[1]
 SETTINGS = {
     "the original's": dict(
@@ -70,9 +72,7 @@ def measure(folder: str, settings: dict) -> dict:
     wall, cpu = time.perf_counter(), time.process_time()
     report = data.load(folder, **settings).report
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    # Not getrusage: its peak starts with that of the process which started this one.
-    status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
-    peak = int(status.split()[0]) / 1024
+    peak = memory_mb() * 1e6 / 2**20
     return {"read": report.read, "kept": report.kept, "wall": wall, "cpu": cpu, "peak": peak}
 
 

@@ -6,20 +6,20 @@ Times every call into the compiled functions from inside: a step counts from the
 before it is finished. What is left of an epoch is the loop: order, checkpoint, metrics.csv.
 """
 
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-if "GLIBC_TUNABLES" not in os.environ:  # as launch.py does for itself
-    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"
-    os.execv(sys.executable, sys.orig_argv)
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from launch import use_huge_pages  # noqa: E402
+
+use_huge_pages()
 
 import importlib  # noqa: E402
 
 import jax  # noqa: E402
+from timing import memory_mb  # noqa: E402
 
 from fer_jax.task import build_model, fit_settings, load_splits, make_task  # noqa: E402
 from train_jax import loop  # noqa: E402
@@ -35,16 +35,10 @@ def timed(name, function):
         begin = time.perf_counter()
         result = jax.block_until_ready(function(*arguments))
         SECONDS[name].append(time.perf_counter() - begin)
-        MEMORY[name].append(memory("VmRSS"))
+        MEMORY[name].append(memory_mb("VmRSS"))
         return result
 
     return call
-
-
-def memory(name) -> float:
-    """'VmRSS' or 'VmHWM' of this process in MB (10^6 bytes)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024e-6
 
 
 def main(name, epochs, *overrides):
@@ -55,14 +49,14 @@ def main(name, epochs, *overrides):
     jax.config.update("jax_num_cpu_devices", config.distributed.cpu_devices)
     dataset, splits = load_splits(config)
     task = make_task(config, build_model(config), dataset, splits)
-    build = loop._build
+    build = loop.build
 
     def build_timed(*arguments, **settings):
         program, state = build(*arguments, **settings)
         steps = {name: timed(name, getattr(program, name)) for name in SECONDS}
         return program._replace(**steps), state
 
-    loop._build = build_timed
+    loop.build = build_timed
     settings = fit_settings(config, dataset) | {"epochs": int(epochs)}
     with tempfile.TemporaryDirectory() as folder:
         rows = loop.fit(task, workdir=Path(folder), **settings)
@@ -77,7 +71,7 @@ def main(name, epochs, *overrides):
             f"{inside[1]:.2f}, the rest {rest:.2f} s = {100 * rest / row['seconds']:.1f} %; "
             f"{MEMORY['train_step'][(i + 1) * steps - 1]:.0f} MB"
         )
-    print(f"peak {memory('VmHWM'):.0f} MB, at the end {memory('VmRSS'):.0f} MB")
+    print(f"peak {memory_mb():.0f} MB, at the end {memory_mb('VmRSS'):.0f} MB")
 
 
 def _like(config, field, value):

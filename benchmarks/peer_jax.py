@@ -1,13 +1,12 @@
 """Our nets and steps: the compiled functions that launch.py runs, without augmentation."""
 
-import os
 import sys
 from pathlib import Path
 
-if "GLIBC_TUNABLES" not in os.environ:  # as launch.py does for itself
-    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"
-    os.execv(sys.executable, sys.orig_argv)
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from launch import use_huge_pages  # noqa: E402
+
+use_huge_pages()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -85,9 +84,7 @@ def training(task, settings):
     steps = -(-size // settings["batch_size"])
     names = ("seed", "prng", "epochs", "batch_size", "ema_decay", "optimizer", "schedule",
              "plateau", "early_stop")  # fmt: skip
-    program, state = loop._build(
-        task, mesh, steps=steps, **{name: settings[name] for name in names}
-    )
+    program, state = loop.build(task, mesh, steps=steps, **{name: settings[name] for name in names})
     state = parallel.replicate(state, mesh)
     calls = min(settings["steps_per_call"] or 1, steps)  # as on a CPU
     index, mask = epoch_order(size, settings["batch_size"], seed=0, epoch=0)

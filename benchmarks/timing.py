@@ -72,10 +72,13 @@ def age() -> float:
     return uptime - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def peak_mb() -> float:
-    """Peak resident memory, MB (10^6 bytes). Not getrusage: its peak includes the parent's."""
+def memory_mb(name="VmHWM") -> float:
+    """Resident memory of this process, MB (10^6 bytes): its peak, or with 'VmRSS' now.
+
+    Not getrusage, whose peak includes the parent's.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024e-6
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024e-6
 
 
 def report(make, version, seconds=6.0):
@@ -90,4 +93,6 @@ def report(make, version, seconds=6.0):
         begin = time.perf_counter()
         step()
         times.append(time.perf_counter() - begin)
-    print(json.dumps({"seconds": times, "first": first, "peak_mb": peak_mb(), "version": version}))
+    print(
+        json.dumps({"seconds": times, "first": first, "peak_mb": memory_mb(), "version": version})
+    )

@@ -33,20 +33,20 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
       What eval.json holds.
     """
 
-    def scores_of(logits, labels):
+    def scores_of(logits, probabilities, labels):
         scores = metrics.classification_scores(logits, labels, CLASSES)
         calibrated = metrics.classification_scores(logits / temperature, labels, CLASSES)
         return scores | {
             "majority": float((labels == majority).mean()),
             "calibrated": {name: calibrated[name] for name in ("nll", "ece")},
-            "coverage": calibration.coverage(calibration.softmax(logits, temperature), labels),
+            "coverage": calibration.coverage(probabilities, labels),
         }
 
     scores, clean, reliability = {}, {}, {}
     for name, faces in splits.items():
         logits = logits_of(faces.images)
         probabilities = calibration.softmax(logits, temperature)
-        scores[name] = scores_of(logits, faces.labels)
+        scores[name] = scores_of(logits, probabilities, faces.labels)
         reliability[name] = {
             "plain": metrics.reliability(calibration.softmax(logits), faces.labels),
             "calibrated": metrics.reliability(probabilities, faces.labels),
@@ -54,7 +54,7 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
         if name != "train" and "train" in splits:
             keep = ~fer_data.has_twin(faces, splits["train"])
             if keep.any():
-                clean[name] = scores_of(logits[keep], faces.labels[keep])
+                clean[name] = scores_of(logits[keep], probabilities[keep], faces.labels[keep])
     result = about | {"temperature": temperature, "splits": scores, "clean": clean}
     result["reliability"] = reliability
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))

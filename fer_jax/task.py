@@ -13,6 +13,7 @@ from fer_jax.augment import augment, mixup, smooth_labels
 from fer_jax.data import CLASSES
 from fer_jax.models import make_model
 from train_jax import metrics
+from train_jax import task as task_lib
 from train_jax.errors import UserError
 from train_jax.task import Task
 
@@ -177,12 +178,9 @@ def arrays(faces) -> dict[str, np.ndarray]:
 
 
 def fit_settings(config, dataset) -> dict:
-    """The arguments of `train_jax.loop.fit` in a config."""
-    settings = config.train.to_dict()
+    """The arguments of `train_jax.loop.fit` in a config; drawn faces have their own epochs."""
+    settings = task_lib.fit_settings(config)
     drawn_epochs = settings.pop("epochs_on_drawn_faces")
-    del settings["deterministic"]  # launch.py has seen to it
     if dataset.name == "drawn_faces":
         settings["epochs"] = drawn_epochs
-    names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
-    settings["devices"] = config.distributed.devices
-    return settings | {name: config[name].to_dict() for name in names}
+    return settings

@@ -9,7 +9,6 @@ from seq_jax.task import (
     Vocabularies,
     build_model,
     build_vocabularies,
-    fit_settings,
     init_model,
     load_splits,
     make_task,
@@ -21,6 +20,7 @@ from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
 from train_jax.files import write_atomically
 from train_jax.report import draw_history, write_model_table
+from train_jax.task import fit_settings
 from train_jax.writer import check_config, lock_workdir, read_config, write_config
 
 

@@ -167,11 +167,3 @@ def make_sums(vocabulary, *, count_pad):
 def arrays(pairs, vocabularies, tokens) -> dict[str, np.ndarray]:
     """Sentences as a batch: source i32[N, T], target i32[N, T]."""
     return seq_data.encode_pairs(pairs, *vocabularies, max_tokens=tokens)
-
-
-def fit_settings(config) -> dict:
-    """The arguments of `train_jax.loop.fit` in a config."""
-    names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
-    settings = config.train.to_dict() | {"devices": config.distributed.devices}
-    del settings["deterministic"]  # launch.py has seen to it
-    return settings | {name: config[name].to_dict() for name in names}

@@ -5,39 +5,22 @@ checkpoint -> metrics.csv. Every choice is a function of (seed, epoch, step), so
 interrupted anywhere and resumed ends with the same bits as one that was not.
 """
 
-import functools
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from train_jax import early_stop as early_stop_lib
 from train_jax import metrics as metrics_lib
 from train_jax import parallel
-from train_jax import plateau as plateau_lib
-from train_jax import state as state_lib
 from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import epoch_order, evaluate, size_of, train_epoch
 from train_jax.errors import UserError
 from train_jax.interrupt import Interrupted, watch_signals
-from train_jax.optim import make_optimizer, make_schedule
-from train_jax.step import make_epoch_end, make_eval_step, make_train_step
+from train_jax.program import build
 from train_jax.task import Task
 from train_jax.writer import Writer
-
-
-class Program(NamedTuple):
-    """The compiled functions of a run."""
-
-    train_step: Callable
-    eval_step: Callable
-    epoch_end: Callable
-    learning_rate: Callable  # of a step, before the plateau scales it
 
 
 def fit(
@@ -98,7 +81,7 @@ def fit(
     data, valid = (parallel.shard_rows(split, mesh) for split in (task.train, task.valid))
     try:
         checkpoints = Checkpoints(workdir / "checkpoints", mode=checkpoint["mode"])
-        program, state = _build(
+        program, state = build(
             task, mesh, seed=seed, prng=prng, steps=steps, epochs=epochs, batch_size=batch_size,
             ema_decay=ema_decay, optimizer=optimizer, schedule=schedule, plateau=plateau,
             early_stop=early_stop,
@@ -180,61 +163,6 @@ class Clock:
         seconds = self.seconds()
         self._start += seconds
         return seconds
-
-
-def _build(
-    task, mesh, *, seed, prng, steps, epochs, batch_size, ema_decay, optimizer, schedule, plateau,
-    early_stop,
-):  # fmt: skip
-    """The compiled functions and the state before the first step. ValueError on a bad setting."""
-    if not 0 <= seed < 2**32:  # jax.random.key takes its lower half, and says nothing
-        raise ValueError(f"seed must be in [0, 2**32), got {seed}")
-    if not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}")
-    schedule = dict(schedule)
-    warmup_steps = round(schedule.pop("warmup_epochs") * steps)
-    rate = make_schedule(**schedule, warmup_steps=warmup_steps, total_steps=epochs * steps)
-    transformation = make_optimizer(**optimizer, schedule=rate)
-    base_lr = schedule["learning_rate"]
-    program = Program(
-        train_step=make_train_step(
-            loss=task.loss, optimizer=transformation, ema_decay=ema_decay, mesh=mesh
-        ),
-        eval_step=make_eval_step(task.evaluate, mesh),
-        epoch_end=make_epoch_end(
-            plateau=_bind(plateau_lib, plateau, base_lr=base_lr),
-            early_stop=_bind(early_stop_lib, early_stop),
-            mesh=mesh,
-        ),
-        learning_rate=rate,
-    )
-    key = jax.random.key(seed, impl=prng)
-    variables = jax.jit(task.init)(jax.random.fold_in(key, 2**31 - 1))  # no step has this number
-    batch = {
-        name: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype)
-        for name, array in (task.train | {"mask": np.zeros(1, np.float32)}).items()
-    }
-    metrics = jax.eval_shape(
-        task.loss, variables["params"], variables.get("batch_stats", {}), batch, key
-    )[1][0]
-    state = state_lib.create(
-        variables=variables,
-        optimizer=transformation,
-        plateau=plateau_lib.init(mode=plateau["mode"]),
-        early_stop=early_stop_lib.init(mode=early_stop["mode"]),
-        metrics=jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics),
-        ema_decay=ema_decay,
-        key=key,
-    )
-    return program, state
-
-
-def _bind(module, settings, **more):
-    """`module.update` with its settings, checked; None if they say enabled=False."""
-    settings = dict(settings) | more
-    enabled, _ = settings.pop("enabled"), settings.pop("monitor")
-    module.validate(**settings)
-    return functools.partial(module.update, **settings) if enabled else None
 
 
 def _resume(checkpoints, state, mesh):

@@ -36,6 +36,21 @@ def start(*, cpu_devices, coordinator, processes, process):
     """
     if cpu_devices < 1:
         raise UserError(f"config: distributed.cpu_devices must be at least 1, got {cpu_devices}")
+    where = _meeting_place(coordinator, processes, process)
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if where is None:
+        return
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
+    try:
+        jax.distributed.initialize(*where)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes did not find one another: {error}") from error
+
+
+def _meeting_place(coordinator, processes, process):
+    """The arguments of jax.distributed.initialize: () where a cluster tells jax, None for one
+    process. See `start`."""
     env = os.environ
     if not coordinator and "JAX_COORDINATOR_ADDRESS" in env:
         coordinator = env["JAX_COORDINATOR_ADDRESS"]
@@ -54,25 +69,15 @@ def start(*, cpu_devices, coordinator, processes, process):
             raise UserError(
                 f"config: distributed.process must be in [0, {processes}), got {process}"
             )
-        where = coordinator, processes, process
-    elif cluster:
-        where = ()
-    elif processes > 1:
+        return coordinator, processes, process
+    if cluster:
+        return ()
+    if processes > 1:
         raise UserError(
             f"config: distributed.processes is {processes}, so distributed.coordinator must be "
             "HOST:PORT of process 0"
         )
-    else:
-        where = None
-    if "xla_force_host_platform_device_count" not in env.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cpu_devices)
-    if where is None:
-        return
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
-    try:
-        jax.distributed.initialize(*where)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes did not find one another: {error}") from error
+    return None
 
 
 def make_mesh(devices: int) -> Mesh:

@@ -31,3 +31,11 @@ class Task(NamedTuple):
     identity: dict[str, Any]
     # the unit of the progress line, e.g. 'images'
     unit: str
+
+
+def fit_settings(config) -> dict:
+    """The arguments of `train_jax.loop.fit` in a config, which may hold more in `train`."""
+    settings = config.train.to_dict() | {"devices": config.distributed.devices}
+    del settings["deterministic"]  # launch.py has seen to it
+    names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
+    return settings | {name: config[name].to_dict() for name in names}

@@ -436,7 +436,7 @@ def test_for_a_gpu_a_call_is_one_loop_over_steps_with_the_data_as_arguments(load
     names = ("ema_decay", "optimizer", "schedule", "plateau", "early_stop", "batch_size")
     mesh = parallel.make_mesh(1)
     with jax.numpy_dtype_promotion("standard"):  # optax
-        program, state = loop._build(
+        program, state = loop.build(
             made, mesh, seed=0, prng="rbg", steps=8, epochs=1, **{n: settings[n] for n in names}
         )
         rows = config.train.batch_size

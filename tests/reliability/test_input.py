@@ -237,7 +237,7 @@ def test_a_seed_that_jax_would_cut_is_refused(seed, tmp_path):
     settings = dict(prng="rbg", steps=1, epochs=1, batch_size=1, ema_decay=0.0)
     parts = dict(optimizer={}, schedule={}, plateau={}, early_stop={})
     with pytest.raises(ValueError, match=r"seed must be in \[0, 2\*\*32\)"):
-        loop._build(None, None, seed=seed, **settings, **parts)
+        loop.build(None, None, seed=seed, **settings, **parts)
 
 
 # JSON and names

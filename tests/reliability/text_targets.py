@@ -44,11 +44,7 @@ def make_tsv(folder: Path):
             rows = damages.rows(rng, rows)
             rows[-1:] = [[cell + " " for cell in row] for row in rows[-1:]]
         written = "\n".join("\t".join(row) for row in rows) + "\n"
-        content = written.encode() if harmless else damages.encode(rng, written)
-        if rng.random() < 0.3:
-            content = b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")
-        if not harmless and rng.random() < 0.5:
-            content = damages.damage(rng, content)
+        content = encoded(rng, written, harmless, damaged=0.5)
         path.write_bytes(content)
         found = read(path)
         check(found, reading.tabbed(content), harmless)
@@ -57,6 +53,16 @@ def make_tsv(folder: Path):
         return found is not None
 
     return trial
+
+
+def encoded(rng, written: str, harmless, *, damaged) -> bytes:
+    """The bytes of a file, now and then with BOM and CRLF; unless harmless also damaged ones."""
+    content = written.encode() if harmless else damages.encode(rng, written)
+    if rng.random() < 0.3:
+        content = b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")
+    if not harmless and rng.random() < damaged:
+        content = damages.damage(rng, content)
+    return content
 
 
 def make_pairs(folder: Path):
@@ -69,12 +75,7 @@ def make_pairs(folder: Path):
             if not harmless and rng.random() < 0.2:
                 lines = damages.rows(rng, lines)
             written = "".join("".join(line) + "\n" for line in lines)
-            content = written.encode() if harmless else damages.encode(rng, written)
-            if rng.random() < 0.3:
-                content = b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")
-            if not harmless and rng.random() < 0.2:
-                content = damages.damage(rng, content)
-            contents.append(content)
+            contents.append(encoded(rng, written, harmless, damaged=0.2))
         for path, content in zip(paths, contents, strict=True):
             path.write_bytes(content)
         found = read(folder)

@@ -15,6 +15,7 @@ from seq_jax.scores import token_scores
 from seq_jax.text import build_vocabulary
 from train_jax import loop, metrics
 from train_jax.errors import UserError
+from train_jax.task import fit_settings
 
 KEY = jax.random.key(0)
 PAIRS = Pairs(
@@ -306,7 +307,7 @@ def test_the_task_names_its_data():
 
 
 def test_fit_settings_are_the_arguments_of_fit():
-    settings = task.fit_settings(config_of(train__epochs=11, train__seed=5))
+    settings = fit_settings(config_of(train__epochs=11, train__seed=5))
     assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
     assert (settings["epochs"], settings["seed"]) == (11, 5)
     assert settings["checkpoint"] == {"monitor": "val_accuracy", "mode": "max"}

@@ -17,7 +17,7 @@ import optax
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from train_jax import loop, metrics
+from train_jax import loop, metrics, program
 from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import epoch_order
 from train_jax.errors import UserError
@@ -144,22 +144,22 @@ def lenient(function):
 @pytest.fixture(autouse=True, scope="module")
 def lenient_optax():
     """optax 0.2.8's Adam and cosine mix int and float, which strict mode refuses."""
-    make_schedule, make_optimizer = loop.make_schedule, loop.make_optimizer
+    make_schedule, make_optimizer = program.make_schedule, program.make_optimizer
 
     def optimizer(**settings):
         transformation = make_optimizer(**settings)
         return optax.GradientTransformation(transformation.init, lenient(transformation.update))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_schedule", lambda **s: lenient(make_schedule(**s)))
-        patch.setattr(loop, "make_optimizer", optimizer)
+        patch.setattr(program, "make_schedule", lambda **s: lenient(make_schedule(**s)))
+        patch.setattr(program, "make_optimizer", optimizer)
         yield
 
 
 @pytest.fixture(autouse=True, scope="module")
 def compile_once():
     """The same task with the same settings is compiled once; each fit gets a state of its own."""
-    build, built = loop._build, {}
+    build, built = loop.build, {}
 
     def cached(task, mesh, **settings):
         key = id(task), repr(settings)
@@ -169,7 +169,7 @@ def compile_once():
         return program, jax.tree.map(jnp.copy, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_build", cached)
+        patch.setattr(loop, "build", cached)
         yield
 
 
@@ -251,7 +251,7 @@ class Run(NamedTuple):
 @contextlib.contextmanager
 def spied_programs():
     """Within the block, a list that gets the compiled functions of each fit."""
-    programs, build = [], loop._build
+    programs, build = [], loop.build
 
     def spy(*arguments, **settings):
         program, state = build(*arguments, **settings)
@@ -259,7 +259,7 @@ def spied_programs():
         return program, state
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_build", spy)
+        patch.setattr(loop, "build", spy)
         yield programs
 
 

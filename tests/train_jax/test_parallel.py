@@ -147,7 +147,7 @@ index, mask = epoch_order(len(splits["train"].labels), 16, seed=0, epoch=0)
 
 def make(devices):
     mesh = parallel.make_mesh(devices)
-    program, state = loop._build(
+    program, state = loop.build(
         task, mesh, seed=0, prng="PRNG", steps=len(index), epochs=1, batch_size=16, ema_decay=0.9,
         optimizer=settings["optimizer"] | {"name": "sgd"}, schedule=settings["schedule"],
         plateau=settings["plateau"], early_stop=settings["early_stop"],
