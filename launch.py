@@ -50,6 +50,7 @@ TASKS = {
 ON_WEIGHTS = {"weights", "inputs"}  # modes with both run on exported weights, not on a run ...
 REPORTED = {"train", "eval", "report"}  # modes that end with a report
 SHIPPED = "configs/fer_best.py"  # ... and need no --config: these weights are in weights/
+STOPS = signal.SIGINT, signal.SIGTERM
 # What no other code would mend: a full disk, a quota, a limit; no permission; a disk that fails
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
@@ -81,11 +82,23 @@ def use_huge_pages():
     XLA allocates its buffers anew at every step. In pages of 4 KB that is 39,000 page faults in a
     step of fer_best: 211 ms; with huge pages 490 faults and 173 ms (2 cores, batch 64). With four
     arenas in place of 16 memory does not grow over the epochs: at most 1.24 GB in place of 1.35.
+    Signals that come in between wait: they would end the new process without a word.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"
         sys.stdout.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         os.execv(sys.executable, sys.orig_argv)
+
+
+def use_eigen_convolutions():
+    """Convolutions on a CPU by Eigen, not by YNNPACK, which jaxlib 0.10 takes unless told so.
+
+    A step of fer_best 144 ms in place of 205, of fer_lobo 204 in place of 343 (benchmarks/NOTES.md,
+    which has the rates of each layer). XLA refuses flags that it does not know.
+    """
+    if "ynn_fusion_type" not in os.environ.get("XLA_FLAGS", ""):
+        _add_xla_flag("--xla_cpu_experimental_ynn_fusion_type=-individual_convolution")
 
 
 def cache_compilations():
@@ -101,8 +114,7 @@ def cache_compilations():
 
 def make_deterministic():
     """Only GPU kernels that give the same bits in every run. XLA reads it with the first array."""
-    flag = "--xla_gpu_deterministic_ops=true"  # known to builds for the CPU too
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    _add_xla_flag("--xla_gpu_deterministic_ops=true")  # known to builds for the CPU too
 
 
 def parse_flags(argv) -> list[str]:
@@ -195,6 +207,14 @@ def main(argv):
         return _fail(str(interrupted), interrupted.exit_code)
 
 
+def run(argv) -> int | None:
+    """`main`. When all is written, a signal that comes while Python ends is nothing to report."""
+    code = main(argv)
+    for signum in STOPS:
+        signal.signal(signum, signal.SIG_IGN)
+    return code
+
+
 def _default_config(argv) -> list[str]:
     """[--config=...] where argv names none and its mode needs none: it runs on exported weights, or
     reports on runs, which have their own configs."""
@@ -221,6 +241,10 @@ def _check_choice(name, value, choices, where=""):
         raise flags.Error(f"{name}={value}: must be one of {', '.join(choices)}{where}.{hint}")
 
 
+def _add_xla_flag(flag):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+
+
 def _fail(message, code=2) -> int:
     print(message, file=sys.stderr, flush=True)
     return code
@@ -236,5 +260,7 @@ if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         signal.signal(signal.SIGINT, _stop)
     use_huge_pages()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    use_eigen_convolutions()
     cache_compilations()
-    app.run(main, flags_parser=parse_flags)
+    app.run(run, flags_parser=parse_flags)

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from launch import use_huge_pages  # noqa: E402
+from launch import use_eigen_convolutions, use_huge_pages  # noqa: E402
 
 use_huge_pages()
+use_eigen_convolutions()
 
 import importlib  # noqa: E402
 
@@ -46,7 +47,6 @@ def main(name, epochs, *overrides):
     for override in overrides:
         field, value = override.split("=")
         config.update_from_flattened_dict({field: _like(config, field, value)})
-    jax.config.update("jax_num_cpu_devices", config.distributed.cpu_devices)
     dataset, splits = load_splits(config)
     task = make_task(config, build_model(config), dataset, splits)
     build = loop.build

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from launch import use_huge_pages  # noqa: E402
+from launch import use_eigen_convolutions, use_huge_pages  # noqa: E402
 
 use_huge_pages()
+use_eigen_convolutions()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -27,7 +28,6 @@ def make(case):
     if case.kind == "recurrent":
         return recurrent_epoch(case)
     config = {"lobo": fer_lobo, "best": fer_best}[case.net].get_config()
-    jax.config.update("jax_num_cpu_devices", config.distributed.cpu_devices)
     for name in config.augment:  # the peers get their images as they are, too
         config.augment[name] *= 0
     model = fer_task.build_model(config)
@@ -79,7 +79,7 @@ def recurrent_epoch(case):
 
 def training(task, settings):
     """One epoch of a task by the compiled step of the training loop; one step if it is a batch."""
-    mesh = parallel.make_mesh(0)  # cpu_devices of the config
+    mesh = parallel.make_mesh(0)
     size, data = len(next(iter(task.train.values()))), parallel.shard_rows(task.train, mesh)
     steps = -(-size // settings["batch_size"])
     names = ("seed", "prng", "epochs", "batch_size", "ema_decay", "optimizer", "schedule",

@@ -43,7 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.train = ml_collections.ConfigDict()
     c.train.seed = 0  # parameters, order, noise
-    c.train.prng = "rbg"  # key type; 'threefry2x32' draws the same numbers on every device, slower
+    c.train.prng = "threefry2x32"  # key type; 'rbg' has its own numbers on each kind of device
     c.train.epochs = 60  # at most
     c.train.epochs_on_drawn_faces = 8  # the same, where no FER-2013 is found
     c.train.batch_size = 32  # images
@@ -91,7 +91,6 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.distributed = ml_collections.ConfigDict()  # decides nothing but rounding
     c.distributed.devices = 0  # that share each batch; 0: all
-    c.distributed.cpu_devices = 2  # into which a CPU is divided; see train_jax/parallel.py
     c.distributed.coordinator = ""  # HOST:PORT of process 0; "": as SLURM or Open MPI say, or none
     c.distributed.processes = 1  # of this run, with a coordinator
     c.distributed.process = 0  # the number of this one

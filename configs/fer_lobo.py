@@ -19,5 +19,4 @@ def get_config():
     c.schedule.name = "inverse_time"
     c.schedule.learning_rate = 1e-4
     c.schedule.decay = 1e-6
-    c.distributed.cpu_devices = 1  # each would update all of the large dense layer
     return c

@@ -56,7 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.train = ml_collections.ConfigDict()
     c.train.seed = 0  # parameters, order, noise
-    c.train.prng = "rbg"  # key type; 'threefry2x32' draws the same numbers on every device, slower
+    c.train.prng = "threefry2x32"  # key type; 'rbg' has its own numbers on each kind of device
     c.train.epochs = 150  # as the study's LSTM
     c.train.batch_size = 64  # sentences
     c.train.eval_batch_size = 256  # sentences
@@ -104,9 +104,6 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.distributed = ml_collections.ConfigDict()  # decides nothing but rounding
     c.distributed.devices = 0  # that share each batch; 0: all
-    c.distributed.cpu_devices = (
-        1  # into which a CPU is divided; the steps of sentences are too short
-    )
     c.distributed.coordinator = ""  # HOST:PORT of process 0; "": as SLURM or Open MPI say, or none
     c.distributed.processes = 1  # of this run, with a coordinator
     c.distributed.process = 0  # the number of this one

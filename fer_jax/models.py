@@ -154,8 +154,11 @@ def batch_norm(x, *, train, dtype):
 def max_pool(x):
     """2x2 max pooling of f32[B, H, W, C]; an odd last row or column is dropped, as in Keras.
 
-    Equal to nn.max_pool, whose gradient (select-and-scatter) is slow on the CPU backend.
+    Equal to nn.max_pool, whose gradient (select-and-scatter) is slow on the CPU backend; but of
+    values that are equal each gets a share of the gradient. As `max` over two axes it would be a
+    reduction, which XLA does not join with its neighbours: 10 ms more in a step of fer_best.
     """
     b, h, w, c = x.shape
-    x = x[:, : h // 2 * 2, : w // 2 * 2]
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    x = jnp.maximum(x[:, :, 0], x[:, :, 1])
+    return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])

@@ -256,8 +256,64 @@ def test_starts_anew_with_huge_pages_once(monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     with pytest.raises(Replaced):
         launch.use_huge_pages()
+    # until the new process listens to them
+    assert signal.pthread_sigmask(signal.SIG_UNBLOCK, launch.STOPS) >= set(launch.STOPS)
     assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"
     launch.use_huge_pages()  # set by now, or by the user
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_waited_for_the_new_process_is_heard(project, hear_ctrl_c, signum):
+    def as_execv_leaves_it():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
+        os.kill(os.getpid(), signum)
+
+    done = subprocess.run(
+        command([SIMPLE]), cwd=project, preexec_fn=as_execv_leaves_it, timeout=60,
+        env=environment(project, blocked=False) | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    line = "interrupted; run the same command again\n"
+    assert (done.returncode, done.stderr) == (128 + signum, line)
+
+
+def test_a_signal_after_the_last_line_changes_nothing(project, hear_ctrl_c):
+    """It comes when main has returned, and again when Python takes its handlers back."""
+    program = """
+import atexit, os, signal, sys, launch
+for s in launch.STOPS:
+    signal.signal(s, launch._stop)
+launch.main = lambda argv: 7
+atexit.register(lambda: [os.kill(os.getpid(), s) for s in launch.STOPS])
+sys.exit(launch.run([]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+
+
+def test_convolutions_are_not_of_ynnpack(monkeypatch):
+    """And the user's own choice stays."""
+    import launch
+
+    for own in ("", "--xla_force_host_platform_device_count=3"):
+        monkeypatch.setenv("XLA_FLAGS", own)
+        launch.use_eigen_convolutions()
+        launch.use_eigen_convolutions()
+        program = """
+import jax, jax.numpy as jnp
+conv = lambda x, k: jax.lax.conv_general_dilated(
+    x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+text = jax.jit(conv).lower(jnp.ones((8, 24, 24, 32)), jnp.ones((3, 3, 32, 64))).compile().as_text()
+print(len(jax.devices()), text.count(" convolution("), text.count("ynn_fusion"))
+"""
+        env = os.environ | {"JAX_PLATFORMS": "cpu"}
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True)
+        assert done.stdout.split() == [b"3" if own else b"1", b"1", b"0"], done.stderr
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=individual_dot")
+    launch.use_eigen_convolutions()
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=individual_dot"
 
 
 def test_the_flag_for_deterministic_kernels_joins_the_others(monkeypatch):

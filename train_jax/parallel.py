@@ -17,14 +17,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from train_jax.errors import UserError
 
 
-def start(*, cpu_devices, coordinator, processes, process):
-    """Divides the CPU and joins the other processes of this run, before jax has any device.
+def start(*, coordinator, processes, process):
+    """Joins the other processes of this run, before jax has any device.
 
     Args:
-      cpu_devices: parts of a CPU that are a device each, unless XLA_FLAGS says how many. Two cores
-        that work on half a batch each are faster than two that share every operation: a step of
-        fer_best 165 ms in place of 205, of fer_simple 21 in place of 38. Not so with large dense
-        layers, whose parameters each device updates: fer_lobo 422 ms in place of 336.
       coordinator: host:port of process 0; '' for what the environment says: SLURM's srun, Open
         MPI's mpirun, or JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID. Without
         any of them there is one process.
@@ -34,11 +30,7 @@ def start(*, cpu_devices, coordinator, processes, process):
     Raises:
       UserError: the settings contradict one another, or the others do not come.
     """
-    if cpu_devices < 1:
-        raise UserError(f"config: distributed.cpu_devices must be at least 1, got {cpu_devices}")
     where = _meeting_place(coordinator, processes, process)
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cpu_devices)
     if where is None:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us

@@ -240,15 +240,11 @@ def test_rows_are_divided_and_gathered_without_moving_the_data():
     ("settings", "words"),
     [
         (
-            {"cpu_devices": 0, "coordinator": "", "processes": 1, "process": 0},
-            "cpu_devices must be",
-        ),
-        (
-            {"cpu_devices": 1, "coordinator": "localhost:1", "processes": 2, "process": 2},
+            {"coordinator": "localhost:1", "processes": 2, "process": 2},
             "process must be in",
         ),
         (
-            {"cpu_devices": 1, "coordinator": "", "processes": 2, "process": 0},
+            {"coordinator": "", "processes": 2, "process": 0},
             "distributed.coordinator must be",
         ),
     ],
@@ -258,29 +254,11 @@ def test_settings_that_contradict_one_another(settings, words):
         parallel.start(**settings)
 
 
-@pytest.mark.parametrize(
-    ("flags", "count"), [("", 3), ("--xla_force_host_platform_device_count=4", 4)]
-)
-def test_the_parts_of_a_cpu(flags, count):
-    program = """
-import jax
-from train_jax import parallel
-from train_jax.checkpoint import Checkpoints
-parallel.start(cpu_devices=3, coordinator="", processes=1, process=0)
-print(len(jax.devices()))
-"""
-    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=env, stdout=subprocess.PIPE, check=True
-    )
-    assert int(done.stdout) == count
-
-
 def test_half_of_the_environment_variables(monkeypatch):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     with pytest.raises(UserError, match="JAX_PROCESS_ID"):
-        parallel.start(cpu_devices=1, coordinator="", processes=1, process=0)
+        parallel.start(coordinator="", processes=1, process=0)
 
 
 def test_more_devices_than_there_are():
