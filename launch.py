@@ -8,6 +8,7 @@ python launch.py --config=configs/seq_lstm.py --mode=translate --inputs="in fron
 python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 """
 
+import contextlib
 import difflib
 import errno
 import importlib
@@ -251,8 +252,14 @@ def _fail(message, code=2) -> int:
 
 
 def _stop(signum, frame):
-    """What Ctrl-C and SIGTERM do outside of training, where nothing is in progress to be saved."""
-    sys.exit(_fail("interrupted; run the same command again", 128 + signum))
+    """What Ctrl-C and SIGTERM do outside of training, where nothing is in progress to be saved.
+
+    Not by an exception: Python makes another one of it where a class is being defined.
+    """
+    os.write(2, b"interrupted; run the same command again\n")
+    with contextlib.suppress(RuntimeError):  # in the middle of a write
+        sys.stdout.flush()
+    os._exit(128 + signum)
 
 
 if __name__ == "__main__":

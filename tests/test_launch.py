@@ -223,8 +223,17 @@ def hear_ctrl_c():
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_training_is_one_line_too(project, tmp_path, hear_ctrl_c, signum):
-    """Here in the middle of an import, which takes the first two seconds."""
-    slow = "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    """Here in the middle of an import, which takes the first two seconds, in a class statement: an
+    exception there becomes a RuntimeError."""
+    slow = """
+import time
+class Slow:
+    def __set_name__(self, owner, name):
+        print("importing", flush=True)
+        time.sleep(60)
+class Owner:
+    slow = Slow()
+"""
     (tmp_path / "jax.py").write_text(slow)
     process = subprocess.Popen(
         command([SIMPLE, f"--workdir={tmp_path / 'run'}"]), cwd=project, text=True,
