@@ -1,6 +1,6 @@
 """Times the peers in turn on this machine and prints one table: `make bench`.
 
-python benchmarks/bench.py [--rounds=3] [words that the names of the cases must hold]
+python benchmarks/bench.py [--rounds=2] [words that the names of the cases must hold]
 
 Each round runs every peer once, in a process of its own (A B C A B C ...), so that a machine that
 slows down slows all of them. A figure is the median of all its steps; a ratio below 1 says that we
@@ -22,7 +22,7 @@ PEERS = ("jax", "torch", "keras")
 
 
 def main(arguments):
-    rounds = 3
+    rounds = 2
     words = []
     for argument in arguments:
         if argument.startswith("--rounds="):
