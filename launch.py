@@ -105,7 +105,7 @@ def use_eigen_convolutions():
 def cache_compilations():
     """Keeps what XLA compiles in the user's cache folder, unless jax's own variable says where.
 
-    From the start to the first finished step of fer_best: 7.6 s, from then on 4.2 s (2 cores,
+    From the start to the first finished step of fer_best: 11.2 s, from then on 4.9 s (2 cores,
     benchmarks/startup.py). An entry that is damaged is compiled anew, with a warning.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
