@@ -273,14 +273,17 @@ def test_starts_anew_with_huge_pages_once(monkeypatch):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_waited_for_the_new_process_is_heard(project, hear_ctrl_c, signum):
-    def as_execv_leaves_it():
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
-        os.kill(os.getpid(), signum)
-
+    as_execv_leaves_it = """
+import os, signal, sys
+signum, *command = sys.argv[1:]
+signal.pthread_sigmask(signal.SIG_BLOCK, [int(signum)])
+os.kill(os.getpid(), int(signum))
+os.execv(command[0], command)
+"""
     done = subprocess.run(
-        command([SIMPLE]), cwd=project, preexec_fn=as_execv_leaves_it, timeout=60,
+        [sys.executable, "-c", as_execv_leaves_it, str(int(signum)), *command([SIMPLE])],
+        cwd=project, capture_output=True, text=True, timeout=60,
         env=environment(project, blocked=False) | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
-        capture_output=True, text=True,
     )  # fmt: skip
     line = "interrupted; run the same command again\n"
     assert (done.returncode, done.stderr) == (128 + signum, line)
