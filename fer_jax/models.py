@@ -11,6 +11,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from fer_jax.convolution import conv2d
+
 MODELS = ("simple", "lobo", "best")
 
 
@@ -137,8 +139,9 @@ def conv(features, *, padding="SAME", use_bias=True, init="glorot_uniform", dtyp
     """A 3x3 convolution, initialised as Keras does unless told otherwise."""
     kernel_init = getattr(nn.initializers, init)()
     return nn.Conv(
-        features, (3, 3), padding=padding, use_bias=use_bias, kernel_init=kernel_init, dtype=dtype
-    )
+        features, (3, 3), padding=padding, use_bias=use_bias, kernel_init=kernel_init, dtype=dtype,
+        conv_general_dilated=conv2d,
+    )  # fmt: skip
 
 
 def dense(features, *, dtype):
