@@ -23,7 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.features = (32, 64)  # channels of each convolution
     c.model.dense = 128  # units
     c.model.batch_norm = False
-    c.model.dropout = 0.0  # share of activations set to 0
+    c.model.dropout = 0.0  # share of activations set to 0, rounded to a 256th
     c.model.bfloat16 = False  # compute in bfloat16 (parameters stay float32); slower on most CPUs
 
     c.loss = ml_collections.ConfigDict()

@@ -3,8 +3,8 @@
 jaxlib holds oneDNN, whose convolutions PyTorch and TensorFlow call, and runs it for a custom call
 of the right name; what it lacks is the compiler pass that would write that call. So it is written
 here. With 2 cores a step of fer_best takes 124 ms in place of 147 and prediction 32 in place of 45
-(batch 64, AVX-512); without AVX-512 a step of 32 takes 159 to 189 in place of 176 to 215, one of 64 the
-same as before, prediction 88 in place of 117 to 141 (benchmarks/NOTES.md).
+(batch 64, AVX-512); without AVX-512 a step of 32 takes 159 to 189 in place of 176 to 215, one of
+64 the same as before, prediction 88 in place of 117 to 141 (benchmarks/NOTES.md).
 B = batch, H, W = pixels, C = channels; arrays are f32.
 """
 

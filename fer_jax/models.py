@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from fer_jax.convolution import conv2d
+from train_jax.dropout import Dropout
 
 MODELS = ("simple", "lobo", "best")
 
@@ -46,7 +47,7 @@ class SimpleCNN(nn.Module):
         def after(x):
             if self.batch_norm:
                 x = batch_norm(x, train=train, dtype=self.dtype)
-            return nn.Dropout(self.dropout, deterministic=not train)(x)
+            return Dropout(self.dropout, deterministic=not train)(x)
 
         for features in self.features:
             x = MaxPool()(ReLU()(conv(features, dtype=self.dtype)(x)))
@@ -68,7 +69,7 @@ class LoboCNN(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         def drop(rate, x):
-            return nn.Dropout(rate, deterministic=not train)(x)
+            return Dropout(rate, deterministic=not train)(x)
 
         x = ReLU()(conv(32, dtype=self.dtype)(x))
         x = ReLU()(conv(64, dtype=self.dtype)(x))
@@ -110,7 +111,7 @@ class BestCNN(nn.Module):
                 y = MaxPool()(y) if last else y
                 x = ReLU()(batch_norm(y, train=train, dtype=self.dtype))
         x = x.mean((1, 2))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, deterministic=not train)(x)
         return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
 

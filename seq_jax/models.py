@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seq_jax.recurrent import Bidirectional, Recurrent
+from train_jax.dropout import Dropout
 
 MODELS = ("many_to_many",)
 
@@ -45,8 +46,6 @@ class ManyToMany(nn.Module):
 
     @nn.compact
     def __call__(self, source, *, train: bool):
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if self.embedding:
             embed = nn.Embed(
                 self.source_vocabulary, self.embedding, embedding_init=embedding_init, name="embed"
@@ -66,7 +65,7 @@ class ManyToMany(nn.Module):
             layer = Bidirectional(layer, parent=None)
         _, x = layer.clone(parent=self, name="recurrent")(x, train=train)
         x = nn.relu(dense(self.dense, name="hidden")(x))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, deterministic=not train)(x)
         return dense(self.target_vocabulary, name="logits")(x)
 
 
