@@ -1,15 +1,24 @@
 """Times the peers in turn on this machine and prints one table: `make bench`.
 
-python benchmarks/bench.py [--rounds=2] [words that the names of the cases must hold]
+python benchmarks/bench.py [--rounds=3] [--seconds=4] [--peers=jax,torch] [--huge-pages]
+                           [words that the names of the cases must hold]
 
 Each round runs every peer once, in a process of its own (A B C A B C ...), so that a machine that
-slows down slows all of them. A figure is the median of all its steps; a ratio below 1 says that we
-are faster. The floor is the operations of the case at the measured speed of a large matrix product.
+slows down slows all of them. A time is the median over the rounds of the median step; a ratio is
+the median over the rounds of our time by the peer's, with the smallest and the largest of them:
+below 1 we are faster. The floor is the larger of two: the operations of the case at the measured
+speed of a large matrix product, and the bytes that it has to move at the measured speed of a copy.
+The first step is counted from the start of the process; our first round fills a compilation cache.
+
+Each peer runs as its users run it. Ours gets 2 MB pages for malloc from launch.py; --huge-pages
+gives them to all. The table is Markdown, and also left in runs/bench.md.
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -18,52 +27,83 @@ import numpy as np
 import timing
 
 HERE = Path(__file__).parent
-PEERS = ("jax", "torch", "keras")
+OUTPUT = HERE.parent / "runs" / "bench.md"
+PEERS = {  # name: (module, environment, kinds of cases that it has)
+    "jax": ("jax", {}, {"train", "infer", "recurrent", "load", "prepare"}),
+    "torch": ("torch", {}, {"train", "infer", "recurrent", "load"}),
+    "torch.compile": ("torch", {"TORCH_COMPILE": "1"}, {"train", "infer"}),
+    "keras": ("keras", {}, {"train", "infer", "recurrent", "load"}),
+}
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"}
 
 
 def main(arguments):
-    rounds = 2
-    words = []
-    for argument in arguments:
-        if argument.startswith("--rounds="):
-            rounds = int(argument.removeprefix("--rounds="))
-        else:
-            words.append(argument)
+    options = {"rounds": "3", "seconds": "4", "peers": ",".join(PEERS)}
+    options |= {a[2:].split("=")[0]: a.split("=")[1] for a in arguments if "=" in a}
+    words = [a for a in arguments if not a.startswith("--")]
+    peers = ["jax", *(p for p in PEERS if p in options["peers"].split(",") and p != "jax")]
+    more = HUGE_PAGES if "--huge-pages" in arguments else {}
     speed, bandwidth = matmul_speed(), copy_speed()
-    print(f"float32 matrix product {speed:.0f} GFLOP/s, memory copy {bandwidth:.1f} GB/s")
-    peers = "".join(f"{p:>11s}" for p in PEERS)
-    print(f"{'case':30s}{peers}  /torch  /keras     floor x floor   first step, peak MB")
-    versions = set()
-    for name, case in timing.CASES.items():
-        if not all(word in name for word in words):
-            continue
-        found = {peer: [] for peer in PEERS}
-        for _ in range(rounds):
-            for peer in PEERS:
-                found[peer].append(measure(peer, name))
-        seconds = {
-            p: median(s for run in runs for s in run["seconds"]) for p, runs in found.items()
-        }
-        versions |= {run["version"] for runs in found.values() for run in runs}
-        floor = case.peak / speed
-        ratios = [seconds["jax"] / seconds[peer] for peer in PEERS[1:]]
-        first = "  ".join(
-            f"{p} {median(r['first'] for r in runs):.1f} s {max(r['peak_mb'] for r in runs):.0f}"
-            for p, runs in found.items()
-        )
-        print(
-            f"{name:30s}" + "".join(f"{1e3 * seconds[p]:8.2f} ms" for p in PEERS)
-            + "".join(f"{ratio:8.2f}" for ratio in ratios)
-            + f"{1e3 * floor:7.2f} ms{seconds['jax'] / floor:8.2f}   {first}",
-            flush=True,
-        )  # fmt: skip
-    print("; ".join(sorted(versions)))
+    OUTPUT.parent.mkdir(exist_ok=True)
+    with open(OUTPUT, "w") as file, tempfile.TemporaryDirectory() as folder:
+        timing.write_jpegs(f"{folder}/faces")
+
+        def tell(line):
+            print(line, flush=True)
+            print(line, file=file, flush=True)
+
+        tell(f"float32 matrix product {speed:.0f} GFLOP/s, memory copy {bandwidth:.1f} GB/s\n")
+        tell(f"| case | {' | '.join(peers)} | {' | '.join(f'jax / {p}' for p in peers[1:])} "
+             "| floor | jax / floor | first step, s | peak, MB |")  # fmt: skip
+        tell("|---" * (2 * len(peers) + 4) + "|")
+        versions = set()
+        for name, case in timing.CASES.items():
+            if not all(word in name for word in words):
+                continue
+            runs = {peer: [] for peer in peers if case.kind in PEERS[peer][2]}
+            for _ in range(int(options["rounds"])):
+                for peer in runs:
+                    env = more | {
+                        "BENCH_JPEGS": f"{folder}/faces",
+                        "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache",
+                    }
+                    runs[peer].append(measure(peer, name, options["seconds"], env))
+            versions |= {run["version"] for found in runs.values() for run in found}
+            tell(row(name, case, peers, runs, speed, bandwidth))
+        tell("\n" + "; ".join(sorted(versions)))
 
 
-def measure(peer, name):
+def row(name, case, peers, runs, speed, bandwidth) -> str:
+    """One line of the table. `runs`: {peer: what each of its processes has reported}."""
+    seconds = {peer: [median(run["seconds"]) for run in found] for peer, found in runs.items()}
+    floor = max(case.gflop / speed, case.gbyte / bandwidth)
+    times = [number(1e3 * median(seconds[p])) + " ms" if p in seconds else "" for p in peers]
+    ratios = [ratio(seconds["jax"], seconds[p]) if p in seconds else "" for p in peers[1:]]
+    first = [f"{median(run['first'] for run in runs[p]):.1f}" for p in runs]
+    peak = [f"{max(run['peak_mb'] for run in runs[p]):.0f}" for p in runs]
+    bound = "operations" if case.gflop / speed > case.gbyte / bandwidth else "bytes"
+    cells = [
+        name, *times, *ratios, f"{number(1e3 * floor)} ms, {bound}",
+        f"{median(seconds['jax']) / floor:.2f}", ", ".join(first), ", ".join(peak),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def number(value) -> str:
+    """Three digits."""
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
+def ratio(ours, theirs) -> str:
+    each = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return f"**{median(each):.2f}** ({min(each):.2f} to {max(each):.2f})"
+
+
+def measure(peer, name, seconds, env):
     """What one process of a peer reports about a case."""
-    command = [sys.executable, HERE / f"peer_{peer}.py", name]
-    result = subprocess.run(command, capture_output=True, text=True)
+    module, more, _ = PEERS[peer]
+    command = [sys.executable, HERE / f"peer_{module}.py", name, seconds]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | env | more)
     if result.returncode:
         sys.exit(f"{peer}, {name}:\n{result.stderr}")
     return json.loads(result.stdout.splitlines()[-1])

@@ -1,19 +1,24 @@
 """Our nets and steps: the compiled functions that launch.py runs, without augmentation."""
 
+import itertools
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from launch import use_eigen_convolutions, use_huge_pages  # noqa: E402
+from launch import cache_compilations, use_eigen_convolutions, use_huge_pages  # noqa: E402
 
 use_huge_pages()
 use_eigen_convolutions()
+cache_compilations()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import timing  # noqa: E402
 
 from configs import fer_best, fer_lobo, seq_gru, seq_lstm, seq_rnn  # noqa: E402
+from data.fer2013 import cache  # noqa: E402
+from data.fer2013 import source as fer2013  # noqa: E402
 from fer_jax import task as fer_task  # noqa: E402
 from fer_jax.data import Faces  # noqa: E402
 from seq_jax import models, recurrent  # noqa: E402, F401
@@ -27,6 +32,8 @@ from train_jax.task import Task  # noqa: E402
 def make(case):
     if case.kind == "recurrent":
         return recurrent_epoch(case)
+    if case.kind in ("load", "prepare"):
+        return data_work(case)
     config = {"lobo": fer_lobo, "best": fer_best}[case.net].get_config()
     for name in config.augment:  # the peers get their images as they are, too
         config.augment[name] *= 0
@@ -42,6 +49,23 @@ def make(case):
     task = fer_task.make_task(config, model, Dataset, {"train": faces, "valid": faces})
     settings = fer_task.fit_settings(config, Dataset)
     return training(task, settings | {"batch_size": case.batch})
+
+
+def data_work(case):
+    """Reads the prepared arrays onto the device; or prepares them anew each time."""
+    source, mesh = fer2013.find(timing.jpegs()), parallel.make_mesh(0)
+    folder = tempfile.TemporaryDirectory()
+    numbers = itertools.count()
+
+    def work():
+        part = str(next(numbers)) if case.kind == "prepare" else "prepared"
+        splits, _ = cache.load(source, Path(folder.name) / part)
+        images, labels = splits["train"]
+        rows = parallel.shard_rows({"image": images, "label": labels}, mesh)
+        jax.block_until_ready(rows)
+        return folder  # alive as long as the step is
+
+    return work
 
 
 def infer(model, case):

@@ -2,9 +2,11 @@
 
 import os
 
+import numpy as np
 import timing
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 torch.manual_seed(0)
@@ -64,9 +66,33 @@ class ManyToMany(nn.Module):
         return self.out(F.dropout(F.relu(self.hidden(x)), 0.2, self.training))
 
 
+class Jpegs(torch.utils.data.Dataset):
+    def __init__(self, folder):
+        self.paths = sorted(folder.glob("*/*.jpg"))
+        self.classes = sorted({path.parent.name for path in self.paths})
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        path = self.paths[index]
+        image = torch.from_numpy(np.array(Image.open(path)))
+        return image, self.classes.index(path.parent.name)
+
+
+def load(case):
+    def work():
+        batches = torch.utils.data.DataLoader(Jpegs(timing.jpegs() / "train"), case.batch)
+        return sum(len(images) for images, _ in batches)
+
+    return work
+
+
 def make(case):
     if case.kind == "recurrent":
         return recurrent(case)
+    if case.kind == "load":
+        return load(case)
     net = Lobo() if case.net == "lobo" else Best()
     images, labels = timing.faces(case.batch)
     images = torch.tensor(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
