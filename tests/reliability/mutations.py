@@ -29,12 +29,15 @@ TESTS = {
     "train_jax/early_stop.py": ["tests/train_jax/test_early_stop.py"],
     "train_jax/metrics.py": ["tests/train_jax/test_metrics.py"],
     "train_jax/step.py": ["tests/train_jax/test_step.py"],
+    "train_jax/dropout.py": ["tests/train_jax/test_dropout.py"],
+    "fer_jax/convolution.py": ["tests/fer_jax/test_convolution.py"],
     "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
     "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],
     "fer_jax/data.py": ["tests/fer_jax/test_data.py"],
 }
 CELLS, PLATEAU, STOP = "seq_jax/cells.py", "train_jax/plateau.py", "train_jax/early_stop.py"
 METRICS, AUGMENT, DATA = "train_jax/metrics.py", "fer_jax/augment.py", "fer_jax/data.py"
+DROPOUT, CONVOLUTION = "train_jax/dropout.py", "fer_jax/convolution.py"
 STEP, EPOCH, RECURRENT = "train_jax/step.py", "train_jax/epoch.py", "seq_jax/recurrent.py"
 
 MUTATIONS = [
@@ -106,6 +109,12 @@ MUTATIONS = [
     Mutation(STEP, "jnp.where(first_bad, state.step, state.bad_step)", "state.bad_step"),
     Mutation(EPOCH, "np.random.default_rng([seed, epoch])", "np.random.default_rng([seed, 0])"),
     Mutation(EPOCH, "(rows < n).astype(np.float32)", "np.ones(len(rows), np.float32)"),
+    Mutation(DROPOUT, ">= dropped", "> dropped"),
+    Mutation(DROPOUT, "(LEVELS / (LEVELS - dropped))", "1"),
+    Mutation(DROPOUT, "jax.random.bits(key, ", "jax.random.bits(jax.random.key(0), "),
+    Mutation(CONVOLUTION, "jnp.flip(saved[1], (0, 1))", "saved[1]"),
+    Mutation(CONVOLUTION, "n - 1 - low, n - 1 - high", "n - 1 - high, n - 1 - low"),
+    Mutation(CONVOLUTION, "and jax.device_count() == 1", ""),
 ]
 
 
