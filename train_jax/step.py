@@ -10,10 +10,6 @@ import optax
 from train_jax import metrics
 from train_jax.parallel import by_rows, replicated
 
-# XLA's CPU compiler drops every `optimization_barrier` before it joins loops, which barriers are
-# there to prevent, unless the pass that does so is off. See fer_jax/convolution.py.
-KEEP_FENCES = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-
 
 def make_train_step(*, loss, optimizer, ema_decay, mesh):
     """The compiled training call: (state, data, index, mask) -> (state, token).
@@ -68,11 +64,7 @@ def make_train_step(*, loss, optimizer, ema_decay, mesh):
             state, _ = jax.lax.scan(scan_body, state, (index, mask))
         return state, state.bad_step + 0
 
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return jax.jit(
-        train_step, donate_argnums=0, out_shardings=replicated(mesh),
-        compiler_options=KEEP_FENCES if on_cpu else None,
-    )  # fmt: skip
+    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
 
 
 def make_eval_step(evaluate, mesh):

@@ -112,9 +112,9 @@ MUTATIONS = [
     Mutation(DROPOUT, ">= dropped", "> dropped"),
     Mutation(DROPOUT, "(LEVELS / (LEVELS - dropped))", "1"),
     Mutation(DROPOUT, "jax.random.bits(key, ", "jax.random.bits(jax.random.key(0), "),
-    Mutation(CONVOLUTION, "jnp.flip(saved[1], (0, 1))", "saved[1]"),
-    Mutation(CONVOLUTION, "n - 1 - low, n - 1 - high", "n - 1 - high, n - 1 - low"),
-    Mutation(CONVOLUTION, "and jax.device_count() == 1", ""),
+    Mutation(CONVOLUTION, "kernel[i : i + 1, j : j + 1]", "kernel[j : j + 1, i : i + 1]"),
+    Mutation(CONVOLUTION, " and x.shape[-1] == 1", ""),
+    Mutation(CONVOLUTION, "(1, 1), padding, dimension", '(1, 1), "SAME", dimension'),
 ]
 
 
