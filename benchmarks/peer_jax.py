@@ -21,6 +21,7 @@ from data.fer2013 import cache  # noqa: E402
 from data.fer2013 import source as fer2013  # noqa: E402
 from fer_jax import task as fer_task  # noqa: E402
 from fer_jax.data import Faces  # noqa: E402
+from fer_jax.evaluate import make_predict  # noqa: E402
 from seq_jax import models, recurrent  # noqa: E402, F401
 from seq_jax.task import make_sums  # noqa: E402
 from seq_jax.text import build_vocabulary  # noqa: E402
@@ -69,10 +70,10 @@ def data_work(case):
 
 
 def infer(model, case):
-    images, _ = timing.faces(case.batch)
+    images = (timing.faces(case.batch)[0][..., 0] * 255).astype(np.uint8)
     variables = jax.jit(lambda: fer_task.init_model(model, jax.random.key(0)))()
-    call = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
-    return lambda: np.asarray(call(variables, images))
+    predict = make_predict(model)
+    return lambda: np.asarray(predict(variables, images))
 
 
 def recurrent_epoch(case):

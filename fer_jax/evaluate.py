@@ -14,6 +14,7 @@ from train_jax import calibration, metrics
 from train_jax.epoch import batches
 from train_jax.errors import UserError
 from train_jax.files import write_atomically
+from train_jax.step import FORWARD
 
 VIEWS = ("none", "flip")  # config.eval.tta
 
@@ -74,7 +75,8 @@ def check_view(tta):
 def make_predict(model):
     """The compiled (variables, images u8[B, 48, 48]) -> logits f32[B, K]."""
     return jax.jit(
-        lambda variables, images: model.apply(variables, preprocess(images), train=False)
+        lambda variables, images: model.apply(variables, preprocess(images), train=False),
+        compiler_options=FORWARD,
     )
 
 
