@@ -51,28 +51,24 @@ def build(
         learning_rate=rate,
     )
     key = jax.random.key(seed, impl=prng)
-    init_key = jax.random.fold_in(key, 2**31 - 1)  # no step has this number
-    shapes = jax.eval_shape(task.init, init_key)
+    variables = jax.jit(task.init)(jax.random.fold_in(key, 2**31 - 1))  # no step has this number
     batch = {
         name: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype)
         for name, array in (task.train | {"mask": np.zeros(1, np.float32)}).items()
     }
     metrics = jax.eval_shape(
-        task.loss, shapes["params"], shapes.get("batch_stats", {}), batch, key
+        task.loss, variables["params"], variables.get("batch_stats", {}), batch, key
     )[1][0]
-
-    def create(key, init_key):
-        return state_lib.create(
-            variables=task.init(init_key),
-            optimizer=transformation,
-            plateau=plateau_lib.init(mode=plateau["mode"]),
-            early_stop=early_stop_lib.init(mode=early_stop["mode"]),
-            metrics=jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics),
-            ema_decay=ema_decay,
-            key=key,
-        )
-
-    return program, jax.jit(create)(key, init_key)  # one program: array by array it takes a second
+    state = state_lib.create(
+        variables=variables,
+        optimizer=transformation,
+        plateau=plateau_lib.init(mode=plateau["mode"]),
+        early_stop=early_stop_lib.init(mode=early_stop["mode"]),
+        metrics=jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics),
+        ema_decay=ema_decay,
+        key=key,
+    )
+    return program, state
 
 
 def _bind(module, settings, **more):
