@@ -28,9 +28,9 @@ def conv_grey(x, kernel, padding):
 
     XLA makes one loop of it and of the pooling behind it, where its own convolution has too little
     to multiply: 1.3 ms in place of 7.9 for 64 images of 48x48, 32 channels and their pooling, 0.15
-    in place of 0.32 for one (2 cores). Where it is differentiated it is XLA's, in the forward pass too:
-    XLA seems to compute the sum anew, rounded otherwise, where the gradient of max pooling compares
-    with it, and one step on 8 devices then differed from that on one by 1.6e-3, not 1e-4.
+    in place of 0.32 for one (2 cores). Where it is differentiated it is XLA's, forward too: XLA
+    seems to compute the sum anew, rounded otherwise, where the gradient of max pooling compares
+    with it, and a step on 8 devices then differed from that on one by 1.6e-3, not 1e-4.
     """
     pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (1, 1), padding)
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
