@@ -272,12 +272,12 @@ def test_a_damaged_newest_checkpoint_is_moved_and_the_one_before_used(
 
 def test_after_the_fallback_the_same_label_can_be_saved_again(two_saved, tmp_path, opened, capsys):
     shutil.copytree(two_saved, tmp_path / "checkpoints")
-    for time in range(2):
+    for attempt in range(2):
         for path in files_of(tmp_path / "checkpoints" / "2")[-3:]:
             flip_a_bit(path)
         checkpoints = opened(tmp_path / "checkpoints")
         assert [s.label for s in checkpoints.whole()] == [1]
-        checkpoints.save(2, make_state(5 + time), record={}, metric=0.1)
+        checkpoints.save(2, make_state(5 + attempt), record={}, metric=0.1)
         assert [s.label for s in checkpoints.whole()] == [2]
         shutil.copytree(two_saved / "1", tmp_path / "checkpoints" / "1")
     assert sorted(p.name for p in (tmp_path / "damaged").iterdir()) == ["2", "2_"]
