@@ -96,6 +96,8 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
     is_valid = np.zeros(len(train.labels), bool)
     groups = _twin_groups(train.images)
     for number in np.random.default_rng(seed).permutation(len(groups)):
+        if not room.any():
+            break
         wanted = np.bincount(train.labels[groups[number]], minlength=len(CLASSES))
         if (wanted <= room).all():
             room -= wanted

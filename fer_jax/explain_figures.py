@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from fer_jax.data import CLASSES
-from train_jax.report import save_figure
+from train_jax.figure import new_figure, save_figure
 
 FIRST = 16  # features of a layer that are shown
 SIDE, CELL = 48, 51  # pixels of a map in the picture, without and with the gap
@@ -20,7 +19,7 @@ def draw_features(features: dict[str, np.ndarray], path: Path, title: str) -> No
     """
     board = np.full((len(features) * CELL, FIRST * CELL), np.nan, np.float32)
     height, width = (n / 120 for n in board.shape)  # about one dot a pixel
-    figure = Figure(figsize=(1.2 + width, 0.4 + height), layout="constrained")
+    figure = new_figure(1.2 + width, 0.4 + height)
     axes = figure.subplots()
     for row, maps in enumerate(features.values()):
         for column in range(min(FIRST, maps.shape[-1])):
@@ -54,7 +53,7 @@ def _stretch(pixels: np.ndarray) -> np.ndarray:
 def draw_heat(explanation, path: Path, title: str) -> None:
     """The face, Grad-CAM and occlusion over it, and the probabilities."""
     e = explanation
-    figure = Figure(figsize=(13.5, 3.7), layout="constrained")
+    figure = new_figure(13.5, 3.7)
     face, cam, occlusion, bars = figure.subplots(1, 4, width_ratios=(1, 1.15, 1.15, 0.9))
     for axes in (face, cam, occlusion):
         axes.imshow(e.face, cmap="gray", vmin=0, vmax=255)
@@ -86,7 +85,7 @@ def draw_filters(kernel: np.ndarray, path: Path, title: str) -> None:
     count = kernel.shape[-1]
     columns = min(count, FIRST)
     rows = -(-count // columns)
-    figure = Figure(figsize=(0.4 + 0.62 * columns, 0.7 + 0.62 * rows), layout="constrained")
+    figure = new_figure(0.4 + 0.62 * columns, 0.7 + 0.62 * rows)
     far = np.abs(kernel).max()
     for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.set_axis_off()

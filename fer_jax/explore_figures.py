@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fer_jax.data import CLASSES
-from train_jax.report import save_figure
+from train_jax.figure import new_figure, save_figure
 
 
 def draw_counts(counts: dict[str, dict[str, int]], path: Path, title: str) -> None:
     """Bars of the images of each class, one colour a split."""
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = new_figure(9, 4.5)
     axes = figure.subplots()
     width = 0.8 / len(counts)
     for number, (name, row) in enumerate(counts.items()):
@@ -32,7 +31,7 @@ def draw_samples(samples: list[np.ndarray], path: Path, title: str) -> None:
     for row, images in enumerate(samples):
         for column, image in enumerate(images):
             board[row * 50 : row * 50 + 48, column * 50 : column * 50 + 48] = image
-    figure = Figure(figsize=(1 + 0.5 * columns, 0.4 + 0.5 * len(samples)), layout="constrained")
+    figure = new_figure(1 + 0.5 * columns, 0.4 + 0.5 * len(samples))
     axes = figure.subplots()
     axes.imshow(board, cmap="gray", vmin=0, vmax=255)
     axes.set_yticks([row * 50 + 24 for row in range(len(samples))], CLASSES)
@@ -46,7 +45,7 @@ def draw_samples(samples: list[np.ndarray], path: Path, title: str) -> None:
 def draw_auc(result, classes, path: Path, title: str) -> None:
     """The map in red (brighter in the first class), white (0.5) and blue (in the second)."""
     grid = len(result.auc)
-    figure = Figure(figsize=(7, 5.8), layout="constrained")
+    figure = new_figure(7, 5.8)
     axes = figure.subplots()
     far = max(np.abs(result.auc - 0.5).max(), 0.01)
     picture = axes.imshow(result.auc, cmap="RdBu", vmin=0.5 - far, vmax=0.5 + far)
@@ -73,7 +72,7 @@ def draw_mean_faces(means: np.ndarray, path: Path, title: str) -> None:
     """
     differences = means - np.nanmean(means, 0)
     far = np.nanmax(np.abs(differences)) or 1.0
-    figure = Figure(figsize=(11, 3.9), layout="constrained")
+    figure = new_figure(11, 3.9)
     panels = figure.subplots(2, len(means))
     for label, name in enumerate(CLASSES):
         panels[0, label].imshow(means[label], cmap="gray", vmin=0, vmax=255)

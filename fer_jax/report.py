@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fer_jax.data import CLASSES
-from train_jax.report import save_figure
+from train_jax.figure import new_figure, save_figure
 
 
 def describe(dataset, splits) -> str:
@@ -66,7 +65,7 @@ def draw_confusion(workdir: Path, scores, data_name):
     """figures/confusion.png: for each split but train, unless there is no other; in % of the true
     class, with counts."""
     names = [name for name in scores if name != "train"] or ["train"]
-    figure = Figure(figsize=(6 * len(names), 5.6), layout="constrained")
+    figure = new_figure(6 * len(names), 5.6)
     for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
         confusion = np.array(scores[name]["confusion"])
         share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)

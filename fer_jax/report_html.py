@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fer_jax.data import CLASSES
+from train_jax.figure import new_figure
 from train_jax.metrics import wilson_interval
 from train_jax.report_html import Card, Cards, Picture, Pictures, Section, Table, Text, png_uri, svg
 from train_jax.report_run import Run, Score, interval
@@ -55,11 +55,11 @@ def score_section(result: dict) -> Section:
     return Section("Scores", [Table(header, cells, range(1, len(header)), note)])
 
 
-def confusion(name, scores) -> Figure:
+def confusion(name, scores):
     """In % of the true class."""
     matrix = np.array(scores["confusion"])
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(4.8, 4.6), layout="constrained")
+    figure = new_figure(4.8, 4.6)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*matrix.shape):
@@ -71,9 +71,9 @@ def confusion(name, scores) -> Figure:
     return figure
 
 
-def recall(splits) -> Figure:
+def recall(splits):
     """Share of each class that is found, with 95 % Wilson intervals, a colour a split."""
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = new_figure(6, 3.6)
     axes = figure.subplots()
     height = 0.8 / len(splits)
     for number, (name, scores) in enumerate(splits.items()):
@@ -120,13 +120,13 @@ def reliability_section(result: dict) -> Section:
         ["at least", "answered", "accuracy"], rows, range(3), note)])  # fmt: skip
 
 
-def reliability(title, bins) -> Figure:
+def reliability(title, bins):
     """Accuracy by confidence, above the share of answers in each bin (Guo et al. 2017)."""
     counts = np.array([b["n"] for b in bins])
     edges = np.arange(len(bins)) / len(bins)
     used = [b for b in bins if b["n"]]
     accuracy = [b["accuracy"] for b in used]
-    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    figure = new_figure(4.2, 4.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([0, 1], [0, 1], ls="--", color="grey")
     bars = {"width": 1 / len(bins), "align": "edge", "edgecolor": "white"}

@@ -11,6 +11,7 @@ import numpy as np
 from seq_jax.corpus import Line
 from seq_jax.text import WordCounts, tokenise
 from train_jax.errors import UserError
+from train_jax.figure import new_figure
 
 KANNADA_FONT = ("manimgx_fonts", "NotoSansKannada[wght].ttf")  # a wheel of Noto fonts, OFL 1.1
 
@@ -139,10 +140,8 @@ def use_kannada_font() -> None:
 
 def draw(sides: dict[str, Side], path: Path, title: str) -> None:
     """Lengths, growth of the vocabulary and the most common words, as one picture."""
-    from matplotlib.figure import Figure
-
     use_kannada_font()
-    figure = Figure(figsize=(15, 6), layout="constrained")
+    figure = new_figure(15, 6)
     panels = figure.subplot_mosaic([["lengths", *sides], ["growth", *sides]])
     for number, (name, side) in enumerate(sides.items()):
         shown = {length: count for length, count in side.lengths.items() if length <= 30}

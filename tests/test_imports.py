@@ -1,6 +1,8 @@
 """Imports point one way: launch -> {fer_jax, seq_jax} -> train_jax. Read from the syntax tree."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,10 @@ def test_the_rules_see_the_project():
     assert rooms >= {"launch.py", "fer_jax", "train_jax", "data", "configs"}
     assert "train_jax.errors.UserError" in set(imports(ROOT / "launch.py"))  # inside a function
     assert "absl.flags" in set(imports(ROOT / "launch.py"))
+
+
+def test_a_start_does_not_wait_for_what_only_some_modes_need():
+    code = "import sys, fer_jax.modes, seq_jax.modes; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "jax" in loaded and not loaded & {"matplotlib", "cv2", "tensorflow_datasets"}

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import jax
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from train_jax.figure import new_figure, save_figure, tick_whole_numbers
 from train_jax.files import write_atomically
 
 
@@ -31,7 +30,7 @@ def write_model_table(workdir: Path, model, init):
 
 def draw_history(workdir: Path, history, best_epoch, data_name):
     """figures/history.png: accuracy, loss and learning rate by epoch, the best epoch marked."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure = new_figure(13, 4)
     epochs = [row["epoch"] for row in history]
     panels = figure.subplots(1, 3)
     for axes, name in zip(panels, ("accuracy", "loss", "lr"), strict=True):
@@ -43,14 +42,8 @@ def draw_history(workdir: Path, history, best_epoch, data_name):
             axes.plot(epochs, [row[f"val_{name}"] for row in history], ".-", label="validation")
         axes.axvline(best_epoch, color="grey", ls="--", label=f"best epoch: {best_epoch}")
         axes.set(xlabel="epoch", ylabel="learning rate" if name == "lr" else name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        tick_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)
     panels[0].legend()
     figure.suptitle(f"{workdir.name} on {data_name}")
     save_figure(figure, workdir / "figures" / "history.png")
-
-
-def save_figure(figure: Figure, path: Path):
-    """Writes a PNG, and the folder it goes into."""
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=120)

@@ -1,8 +1,6 @@
 """Several runs of one task beside each other, as one page."""
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
+from train_jax.figure import new_figure, tick_whole_numbers
 from train_jax.report_html import Picture, Pictures, Section, Table, Text, svg
 from train_jax.report_run import Run, Score, best_epoch
 from train_jax.writer import differences, duration
@@ -66,7 +64,7 @@ def score_picture(runs, scores) -> list[Pictures]:
     if not shown:
         return []
     shown.sort(key=lambda pair: pair[1].value)
-    figure = Figure(figsize=(6, 0.9 + 0.35 * len(shown)), layout="constrained")
+    figure = new_figure(6, 0.9 + 0.35 * len(shown))
     axes = figure.subplots()
     for place, (_, s) in enumerate(shown):
         axes.plot([s.low, s.high], [place, place], color="C0", lw=2)
@@ -108,7 +106,7 @@ def histories(runs) -> list:
     names = [n for n in with_rows[0].history[0] if f"val_{n}" in with_rows[0].history[0]]
     pictures = []
     for name in names:
-        figure = Figure(figsize=(6, 4), layout="constrained")
+        figure = new_figure(6, 4)
         axes = figure.subplots()
         for number, run in enumerate(with_rows):
             epochs = [row["epoch"] for row in run.history]
@@ -117,7 +115,7 @@ def histories(runs) -> list:
             axes.plot(epochs, [row[f"val_{name}"] for row in run.history], color=color,
                       label=run.name)  # fmt: skip
         axes.set(xlabel="epoch", title=f"{name}: validation (dotted: training)")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        tick_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         pictures.append(Picture(svg(figure)))

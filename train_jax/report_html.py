@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-import matplotlib
-from matplotlib.figure import Figure
 
 from train_jax.files import write_atomically
 
@@ -97,9 +95,11 @@ def write_page(path: Path, title: str, subtitle: str, sections, fonts=()) -> Non
     write_atomically(path, html)
 
 
-def svg(figure: Figure) -> str:
+def svg(figure) -> str:
     """The figure as an <svg> element that fits its place; letters are outlines, so that they look
     the same everywhere."""
+    import matplotlib  # here, as in figure.py
+
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg")

@@ -6,11 +6,9 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from train_jax import early_stop, plateau
 from train_jax.errors import UserError
+from train_jax.figure import new_figure, tick_whole_numbers
 from train_jax.report_html import Details, Facts, Picture, Pictures, Section, Table, Text, svg
 from train_jax.writer import differences, duration, read_config, read_csv
 
@@ -164,9 +162,9 @@ def history(run: Run) -> Section:
     return Section("History", [Text(" ".join(words)), Pictures(pictures)])
 
 
-def curve(rows, name, marks) -> Figure:
+def curve(rows, name, marks):
     """A column of metrics.csv by epoch, with val_ beside it; `marks` {name: (epochs, color, ls)}"""
-    figure = Figure(figsize=(4.6, 3.3), layout="constrained")
+    figure = new_figure(4.6, 3.3)
     axes = figure.subplots()
     epochs = [row["epoch"] for row in rows]
     style = ".-" if len(rows) < 40 else "-"
@@ -181,7 +179,7 @@ def curve(rows, name, marks) -> Figure:
         steady = len({row[name] for row in rows}) == 1
         axes.set(ylim=(0, 1.2 * rows[0][name])) if steady else axes.set_yscale("log")
     axes.set(xlabel="epoch", title="learning rate" if name == "lr" else name.replace("_", " "))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tick_whole_numbers(axes.xaxis)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure

@@ -33,13 +33,20 @@ class TrainState:
 def create(*, variables, optimizer, plateau, early_stop, metrics, ema_decay, key) -> TrainState:
     """The state before the first step. `metrics` is a dict of Mean that are all 0."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
+
+    @jax.jit  # one program, not one an array, which takes a second
+    def begin(params, batch_stats):
+        # copies: the state is donated, and no buffer may be in it twice
+        ema = jax.tree.map(jnp.copy, (params, batch_stats)) if ema_decay else None
+        return optimizer.init(params), ema
+
+    opt_state, ema = begin(params, batch_stats)
     return TrainState(
         step=jnp.array(0, jnp.int32),
         params=params,
         batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
-        # copies: the state is donated, and no buffer may be in it twice
-        ema=jax.tree.map(jnp.copy, (params, batch_stats)) if ema_decay else None,
+        opt_state=opt_state,
+        ema=ema,
         plateau=plateau,
         early_stop=early_stop,
         metrics=metrics,
