@@ -14,7 +14,7 @@ run: $(STAMP)
 test: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
 bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/bench.py

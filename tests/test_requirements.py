@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 OURS = {"launch", "configs", "data", "fer_jax", "seq_jax", "train_jax", "tests", "benchmarks"}
 # Scripts with an environment of their own: Keras, PyTorch.
 APART = ("tests/golden/make_", "benchmarks/")
-# A tool; what tensorflow-datasets stores its files with; a font, looked up by its path.
-NOT_IMPORTED = {"ruff", "array-record", "manimgx-fonts"}
+# Tools; what tensorflow-datasets stores its files with; a font, looked up by its path.
+NOT_IMPORTED = {"ruff", "pytest-xdist", "array-record", "manimgx-fonts"}
 
 
 def pins(name):
