@@ -92,6 +92,7 @@ MUTATIONS = [
     Mutation(AUGMENT, "smoothing / targets.shape[-1]", "smoothing"),
     Mutation(AUGMENT, "mix * targets + (1 - mix) * targets[partner]", "targets"),
     Mutation(AUGMENT, "[[(height - 1) / 2, (width - 1) / 2]]", "[[height / 2, width / 2]]"),
+    Mutation(DATA, "if not room.any():", "if not room.all():"),
     Mutation(DATA, "groups.setdefault(image.tobytes(), [])", "groups.setdefault(index, [])"),
     Mutation(DATA, "np.random.default_rng(seed).permutation(len(groups))", "range(len(groups))"),
     Mutation(
