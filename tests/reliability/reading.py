@@ -121,13 +121,16 @@ def zip_files(data: bytes) -> dict[str, bytes] | None:
     while place < end:
         fields = struct.unpack_from("<4s6H3I5H2I", data, place)
         _, _, _, flags, method, _, _, crc, packed, unpacked, n, extra, comment, *_, at = fields
-        name = data[place + 46 : place + 46 + n].decode("utf-8" if flags & 0x800 else "cp437")
+        name = data[place + 46 : min(place + 46 + n, end)].decode(
+            "utf-8" if flags & 0x800 else "cp437"
+        )
         place += 46 + n + extra + comment
         at += shift
         at += 30 + sum(struct.unpack_from("<HH", data, at + 26))
         content = data[at : at + packed]
         if method == 8:
-            content = zlib.decompressobj(-15).decompress(content)[:unpacked]
+            content = zlib.decompressobj(-15).decompress(content)
+        content = content[:unpacked]  # what is right has this size and this CRC
         if name in files:
             return None
         if zlib.crc32(content) != crc:
