@@ -7,6 +7,7 @@ an AssertionError if that was wrong.
 import io
 import os
 import random
+import re
 import shutil
 import stat
 import struct
@@ -208,7 +209,7 @@ def odd_entry(rng, archive):
 def lie(rng, data: bytes) -> bytes:
     """Another value in one field of one entry of the central directory, or of its end."""
     data = bytearray(data)
-    places = [i for i in range(len(data)) if data.startswith(b"PK\1\2", i)]
+    places = [found.start() for found in re.finditer(b"PK\1\2", data)]
     end = data.rfind(b"PK\5\6")
     field = rng.choice((8, 10, 16, 20, 24, 28, 30, 34, 38, 42, "end"))
     place = end + rng.choice((4, 8, 10, 12, 16)) if field == "end" else rng.choice(places) + field
