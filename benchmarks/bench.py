@@ -1,7 +1,6 @@
 """Times the peers in turn on this machine and prints one table: `make bench`.
 
-python benchmarks/bench.py [--rounds=3] [--seconds=4] [--peers=jax,torch] [--huge-pages]
-                           [words that the names of the cases must hold]
+python benchmarks/bench.py --rounds=3 --peers=torch,keras "train fer_best"
 
 Each round runs every peer once, in a process of its own (A B C A B C ...), so that a machine that
 slows down slows all of them. A time is the median over the rounds of the median step; a ratio is
@@ -14,6 +13,7 @@ Each peer runs as its users run it. Ours gets 2 MB pages for malloc from launch.
 gives them to all. The table is Markdown, and also left in runs/bench.md.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -38,11 +38,21 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4
 
 
 def main(arguments):
-    options = {"rounds": "3", "seconds": "4", "peers": ",".join(PEERS)}
-    options |= {a[2:].split("=")[0]: a.split("=")[1] for a in arguments if "=" in a}
-    words = [a for a in arguments if not a.startswith("--")]
-    peers = ["jax", *(p for p in PEERS if p in options["peers"].split(",") and p != "jax")]
-    more = HUGE_PAGES if "--huge-pages" in arguments else {}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="that the names of the cases must hold")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
+    parser.add_argument("--peers", default=",".join(PEERS), help="beside jax")
+    parser.add_argument("--huge-pages", action="store_true", help="for the peers too")
+    options = parser.parse_args(arguments)
+    wanted = options.peers.split(",")
+    if unknown := set(wanted) - set(PEERS):
+        parser.error(f"--peers: no {', '.join(unknown)}, only {', '.join(PEERS)}")
+    cases = {name: c for name, c in timing.CASES.items() if all(w in name for w in options.words)}
+    if not cases:
+        parser.error(f"no case holds {options.words}, of: {'; '.join(timing.CASES)}")
+    peers = ["jax", *(p for p in PEERS if p in wanted and p != "jax")]
+    more = HUGE_PAGES if options.huge_pages else {}
     speed, bandwidth = matmul_speed(), copy_speed()
     OUTPUT.parent.mkdir(exist_ok=True)
     with open(OUTPUT, "w") as file, tempfile.TemporaryDirectory() as folder:
@@ -57,17 +67,15 @@ def main(arguments):
              "| floor | jax / floor | first step, s | peak, MB |")  # fmt: skip
         tell("|---" * (2 * len(peers) + 4) + "|")
         versions = set()
-        for name, case in timing.CASES.items():
-            if not all(word in name for word in words):
-                continue
+        for name, case in cases.items():
             runs = {peer: [] for peer in peers if case.kind in PEERS[peer][2]}
-            for _ in range(int(options["rounds"])):
+            for _ in range(options.rounds):
                 for peer in runs:
                     env = more | {
                         "BENCH_JPEGS": f"{folder}/faces",
                         "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache",
                     }
-                    runs[peer].append(measure(peer, name, options["seconds"], env))
+                    runs[peer].append(measure(peer, name, options.seconds, env))
             versions |= {run["version"] for found in runs.values() for run in found}
             tell(row(name, case, peers, runs, speed, bandwidth))
         tell("\n" + "; ".join(sorted(versions)))
@@ -102,7 +110,7 @@ def ratio(ours, theirs) -> str:
 def measure(peer, name, seconds, env):
     """What one process of a peer reports about a case."""
     module, more, _ = PEERS[peer]
-    command = [sys.executable, HERE / f"peer_{module}.py", name, seconds]
+    command = [sys.executable, HERE / f"peer_{module}.py", name, str(seconds)]
     result = subprocess.run(command, capture_output=True, text=True, env=os.environ | env | more)
     if result.returncode:
         sys.exit(f"{peer}, {name}:\n{result.stderr}")
