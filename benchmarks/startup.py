@@ -48,12 +48,16 @@ def first_step(workdir, cache, arguments) -> float:
         except OSError:  # it ended
             sys.exit(text)
         shown = [int(step) for step in re.findall(r"step (\d+)/", text)]
+        if shown and steps and shown[-1] < steps[-1]:
+            break  # the next epoch: validation lies in between
         if shown and shown[-1] > 1 and shown[-1] not in steps:
             steps.append(shown[-1])
             seconds.append(time.perf_counter() - begin)
     process.send_signal(signal.SIGKILL)
     process.wait()
     os.close(terminal)
+    if len(steps) < 2:
+        sys.exit("an epoch is over too soon to draw a line through its steps: give more data")
     step, start = np.polyfit(steps, seconds, 1)
     return start + 2 * step
 
