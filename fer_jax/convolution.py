@@ -1,4 +1,5 @@
-"""The convolution of the nets: XLA's, but for the layer that reads a grey image.
+"""The convolution of the nets: XLA's, but for the layer that reads a grey image, and on a CPU for
+those that a Winograd convolution computes faster.
 
 B = batch, H, W = pixels, C = channels.
 """
@@ -8,6 +9,8 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from fer_jax import winograd
 
 
 def conv2d(x, kernel, strides, padding, **settings):
@@ -19,6 +22,8 @@ def conv2d(x, kernel, strides, padding, **settings):
     plain = spread == {1} and isinstance(padding, str) and x.dtype == jnp.float32
     if plain and x.shape[-1] == 1:
         return conv_grey(x, kernel, padding)
+    if plain and winograd.pays(x, kernel, padding):
+        return winograd.conv3x3(x, kernel)
     return lax.conv_general_dilated(x, kernel, strides, padding, **settings)
 
 

@@ -1,4 +1,4 @@
-"""The convolution of a grey image as shifted sums, against XLA's and numpy's."""
+"""Grey images as shifted sums and Winograd's convolution, against XLA's and numpy's."""
 
 import functools
 
@@ -8,14 +8,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import convolution
+from fer_jax import convolution, winograd
 
-SHAPES = [  # images, kernel, padding
+GREY = [  # images, kernel, padding
     ((2, 48, 48, 1), (3, 3, 1, 32), "SAME"),
     ((3, 9, 12, 1), (3, 3, 1, 4), "VALID"),
     ((2, 7, 10, 1), (5, 2, 1, 3), "SAME"),  # an even side is padded by one more below
     ((1, 3, 3, 1), (3, 3, 1, 1), "VALID"),
     ((0, 6, 6, 1), (3, 3, 1, 4), "SAME"),
+]
+WINOGRAD = [
+    ((29, 6, 6, 128), (3, 3, 128, 24), "SAME"),
+    ((26, 4, 10, 128), (3, 3, 128, 1), "SAME"),
+    ((8, 12, 12, 130), (3, 3, 130, 8), "SAME"),
+]
+XLAS = [
+    ((28, 6, 6, 128), (3, 3, 128, 2), "SAME"),  # few tiles
+    ((29, 6, 6, 127), (3, 3, 127, 2), "SAME"),  # few channels
+    ((32, 6, 14, 128), (3, 3, 128, 2), "SAME"),  # a large image
+    ((32, 7, 6, 128), (3, 3, 128, 2), "SAME"),
+    ((32, 6, 7, 128), (3, 3, 128, 2), "SAME"),
+    ((32, 6, 6, 128), (3, 3, 128, 2), "VALID"),
+    ((32, 6, 6, 128), (5, 3, 128, 2), "SAME"),
+    ((32, 6, 6, 128), (3, 1, 128, 2), "SAME"),
 ]
 
 
@@ -40,12 +55,16 @@ def close(found, expected):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("images, kernel, padding", SHAPES)
+def uses_xla(*arrays, **settings) -> bool:
+    return "conv_general_dilated" in str(
+        jax.make_jaxpr(functools.partial(ours, **settings))(*arrays)
+    )
+
+
+@pytest.mark.parametrize("images, kernel, padding", GREY + WINOGRAD)
 def test_values_and_gradients_are_those_of_xla(images, kernel, padding):
     x, k = draw(images, kernel)
-    assert "conv_general_dilated" not in str(
-        jax.make_jaxpr(functools.partial(ours, padding=padding))(x, k)
-    )
+    assert not uses_xla(x, k, padding=padding)
     expected, backward = jax.vjp(functools.partial(by_flax, padding=padding), x, k)
     found, our_backward = jax.vjp(functools.partial(ours, padding=padding), x, k)
     close(jax.jit(functools.partial(ours, padding=padding))(x, k), expected)
@@ -74,5 +93,27 @@ def test_value_by_numpy():
 )
 def test_all_else_is_xlas(settings, channels):
     x, k = draw((2, 8, 8, channels), (3, 3, channels, 6))
-    assert "conv_general_dilated" in str(jax.make_jaxpr(functools.partial(ours, **settings))(x, k))
+    assert uses_xla(x, k, **settings)
     np.testing.assert_array_equal(ours(x, k, **settings), by_flax(x, k, **settings))
+
+
+@pytest.mark.parametrize("images, kernel, padding", XLAS)
+def test_winograd_is_left_where_it_does_not_pay(images, kernel, padding):
+    assert uses_xla(*draw(images, kernel), padding=padding)
+
+
+def test_winograd_is_for_the_cpu_alone(monkeypatch):
+    x, k = draw(*WINOGRAD[0][:2])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert uses_xla(x, k)
+
+
+def test_winograd_by_numpy():
+    """Forward in float64, where XLA's convolution is no part of the comparison."""
+    with jax.enable_x64(True):
+        x, k = (jnp.asarray(a, jnp.float64) for a in draw((2, 6, 4, 5), (3, 3, 5, 7)))
+        windows = np.lib.stride_tricks.sliding_window_view(
+            np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2)
+        )
+        expected = np.einsum("bhwcij,ijcf->bhwf", windows, k)
+        np.testing.assert_allclose(winograd.conv3x3(x, k), expected, rtol=0, atol=1e-13)

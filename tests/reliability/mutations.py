@@ -31,6 +31,7 @@ TESTS = {
     "train_jax/step.py": ["tests/train_jax/test_step.py"],
     "train_jax/dropout.py": ["tests/train_jax/test_dropout.py"],
     "fer_jax/convolution.py": ["tests/fer_jax/test_convolution.py"],
+    "fer_jax/winograd.py": ["tests/fer_jax/test_convolution.py"],
     "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
     "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],
     "fer_jax/data.py": ["tests/fer_jax/test_data.py"],
@@ -38,6 +39,7 @@ TESTS = {
 CELLS, PLATEAU, STOP = "seq_jax/cells.py", "train_jax/plateau.py", "train_jax/early_stop.py"
 METRICS, AUGMENT, DATA = "train_jax/metrics.py", "fer_jax/augment.py", "fer_jax/data.py"
 DROPOUT, CONVOLUTION = "train_jax/dropout.py", "fer_jax/convolution.py"
+WINOGRAD = "fer_jax/winograd.py"
 STEP, EPOCH, RECURRENT = "train_jax/step.py", "train_jax/epoch.py", "seq_jax/recurrent.py"
 
 MUTATIONS = [
@@ -116,6 +118,11 @@ MUTATIONS = [
     Mutation(CONVOLUTION, "kernel[i : i + 1, j : j + 1]", "kernel[j : j + 1, i : i + 1]"),
     Mutation(CONVOLUTION, " and x.shape[-1] == 1", ""),
     Mutation(CONVOLUTION, "(1, 1), padding, dimension", '(1, 1), "SAME", dimension'),
+    Mutation(WINOGRAD, "c - b, b - d", "b - c, b - d"),
+    Mutation(WINOGRAD, "(a - b + c) / 2", "(a + b - c) / 2"),
+    Mutation(WINOGRAD, "@ kernel[i][j]", "@ kernel[j][i]"),
+    Mutation(WINOGRAD, "b * (h // 2) * (w // 2) >= MIN_TILES", "b * h * w >= MIN_TILES"),
+    Mutation(WINOGRAD, 'jax.default_backend() == "cpu"', "True"),
 ]
 
 
