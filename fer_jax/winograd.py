@@ -9,17 +9,17 @@ place by place, which is one matrix product over the channels for each of the 16
 import jax
 import jax.numpy as jnp
 
-MAX_SIDE, MIN_CHANNELS, MIN_TILES = 12, 128, 256  # where it pays; see `pays`
+MAX_SIDE, MAX_SIDE_IN_TRAINING = 12, 6  # pixels
+MIN_CHANNELS, MIN_TILES = 128, 256
 
 
 def pays(x, kernel, padding) -> bool:
     """Whether `conv3x3` computes this layer, and faster than XLA's convolution.
 
-    On a CPU without AVX-512 (2 cores, f32) forward takes 0.67 of the time of XLA's at 6x6 with 256
-    channels, 0.73 at 12x12 with 128, 0.87 at 12x12 with 64; at 24x24, where it moves as much memory
-    as it saves products, 1.04; for 8 images 0.8 to 1.2, since the kernel is turned for few tiles.
-    Steps of fer_best take 0.84 (32 images) and 0.87 (64), prediction of 64 0.87. GPUs have their
-    own, in cuDNN.
+    On a CPU without AVX-512 (2 cores, f32, 64 images) it takes 0.67 of the time of XLA's at 6x6
+    with 256 channels and 0.73 at 12x12 with 128, but 1.04 at 24x24 with 64, where it moves as much
+    memory as it saves products, and 0.8 to 1.2 for 8 images, for which it turns the kernel all the
+    same. Prediction of 64 faces by fer_best takes 0.88. GPUs have theirs in cuDNN.
     """
     b, h, w, c = x.shape
     return (
@@ -29,6 +29,15 @@ def pays(x, kernel, padding) -> bool:
         and c >= MIN_CHANNELS
         and b * (h // 2) * (w // 2) >= MIN_TILES
     )
+
+
+def pays_in_training(x, kernel, padding) -> bool:
+    """The same for a layer that is differentiated, too.
+
+    Up to 6x6 a step of fer_best takes 0.8 of the time. Layers of 12x12 gain nothing more: their
+    gradients take as long as XLA's, and compiling takes 0.12 GB and 3 s more.
+    """
+    return pays(x, kernel, padding) and max(x.shape[1:3]) <= MAX_SIDE_IN_TRAINING
 
 
 def conv3x3(x, kernel):

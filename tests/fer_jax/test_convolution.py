@@ -19,8 +19,11 @@ GREY = [  # images, kernel, padding
 ]
 WINOGRAD = [
     ((29, 6, 6, 128), (3, 3, 128, 24), "SAME"),
-    ((26, 4, 10, 128), (3, 3, 128, 1), "SAME"),
-    ((8, 12, 12, 130), (3, 3, 130, 8), "SAME"),
+    ((130, 2, 4, 130), (3, 3, 130, 1), "SAME"),
+]
+WINOGRAD_FORWARD = [
+    ((8, 12, 12, 128), (3, 3, 128, 8), "SAME"),
+    ((22, 6, 8, 128), (3, 3, 128, 3), "SAME"),
 ]
 XLAS = [
     ((28, 6, 6, 128), (3, 3, 128, 2), "SAME"),  # few tiles
@@ -61,7 +64,7 @@ def uses_xla(*arrays, **settings) -> bool:
     )
 
 
-@pytest.mark.parametrize("images, kernel, padding", GREY + WINOGRAD)
+@pytest.mark.parametrize("images, kernel, padding", GREY + WINOGRAD + WINOGRAD_FORWARD)
 def test_values_and_gradients_are_those_of_xla(images, kernel, padding):
     x, k = draw(images, kernel)
     assert not uses_xla(x, k, padding=padding)
@@ -95,6 +98,15 @@ def test_all_else_is_xlas(settings, channels):
     x, k = draw((2, 8, 8, channels), (3, 3, channels, 6))
     assert uses_xla(x, k, **settings)
     np.testing.assert_array_equal(ours(x, k, **settings), by_flax(x, k, **settings))
+
+
+@pytest.mark.parametrize("images, kernel, padding", GREY[:3] + WINOGRAD + WINOGRAD_FORWARD)
+def test_what_is_differentiated_is_xlas_but_small_winograds(images, kernel, padding):
+    def gradients(x, k):
+        return jax.grad(lambda x, k: (ours(x, k, padding=padding) ** 2).sum(), (0, 1))(x, k)
+
+    found = str(jax.make_jaxpr(gradients)(*draw(images, kernel))).count("conv_general_dilated")
+    assert found == (0 if (images, kernel, padding) in WINOGRAD else 3)
 
 
 @pytest.mark.parametrize("images, kernel, padding", XLAS)
