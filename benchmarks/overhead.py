@@ -20,13 +20,13 @@ use_eigen_convolutions()
 import importlib  # noqa: E402
 
 import jax  # noqa: E402
-from timing import allocated_mb, memory_mb  # noqa: E402
+from timing import memory_mb  # noqa: E402
 
 from fer_jax.task import build_model, fit_settings, load_splits, make_task  # noqa: E402
 from train_jax import loop  # noqa: E402
 
 SECONDS = {"train_step": [], "eval_step": []}  # of each call
-MEMORY = []  # (MB resident, MB allocated) after each epoch
+MEMORY = {"train_step": [], "eval_step": []}  # MB after it
 
 
 def timed(name, function):
@@ -36,6 +36,7 @@ def timed(name, function):
         begin = time.perf_counter()
         result = jax.block_until_ready(function(*arguments))
         SECONDS[name].append(time.perf_counter() - begin)
+        MEMORY[name].append(memory_mb("VmRSS"))
         return result
 
     return call
@@ -53,12 +54,7 @@ def main(name, epochs, *overrides):
     def build_timed(*arguments, **settings):
         program, state = build(*arguments, **settings)
         steps = {name: timed(name, getattr(program, name)) for name in SECONDS}
-
-        def epoch_end(*arguments):
-            MEMORY.append((memory_mb("VmRSS"), allocated_mb()))
-            return program.epoch_end(*arguments)
-
-        return program._replace(**steps, epoch_end=epoch_end), state
+        return program._replace(**steps), state
 
     loop.build = build_timed
     settings = fit_settings(config, dataset) | {"epochs": int(epochs)}
@@ -73,7 +69,7 @@ def main(name, epochs, *overrides):
         print(
             f"epoch {i + 1}: {row['seconds']:.2f} s, training steps {inside[0]:.2f}, validation "
             f"{inside[1]:.2f}, the rest {rest:.2f} s = {100 * rest / row['seconds']:.1f} %; "
-            f"{MEMORY[i][0]:.0f} MB resident, {MEMORY[i][1]:.0f} MB allocated"
+            f"{MEMORY['train_step'][(i + 1) * steps - 1]:.0f} MB"
         )
     print(f"peak {memory_mb():.0f} MB, at the end {memory_mb('VmRSS'):.0f} MB")
 

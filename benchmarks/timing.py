@@ -4,15 +4,12 @@ A peer is a module with `make(case) -> step`, a function that does the work of t
 returns when it is done. `python benchmarks/peer_NAME.py CASE` prints one line of JSON.
 """
 
-import ctypes
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -149,26 +146,6 @@ def memory_mb(name="VmHWM") -> float:
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024e-6
-
-
-def allocated_mb() -> float:
-    """What this process has asked of glibc's malloc and not given back, MB (10^6 bytes).
-
-    Resident memory also holds what malloc keeps for later, of which compiling leaves the most.
-    """
-    libc = ctypes.CDLL(None)
-    libc.fopen.restype = ctypes.c_void_p
-    with tempfile.NamedTemporaryFile() as file:
-        stream = ctypes.c_void_p(libc.fopen(file.name.encode(), b"w"))
-        libc.malloc_info(0, stream)
-        libc.fclose(stream)
-        total = ElementTree.parse(file.name).getroot()
-
-    def size(tag, kind):
-        return sum(int(e.get("size")) for e in total.findall(tag) if e.get("type") == kind)
-
-    free = size("total", "fast") + size("total", "rest")
-    return 1e-6 * (size("system", "current") + size("total", "mmap") - free)
 
 
 def report(make, version):

@@ -161,8 +161,11 @@ def max_pool(x):
     Equal to nn.max_pool, whose gradient (select-and-scatter) is slow on the CPU backend; but of
     values that are equal each gets a share of the gradient. As `max` over two axes it would be a
     reduction, which XLA does not join with its neighbours: 10 ms more in a step of fer_best.
+    ValueError where a side is less than 2 pixels.
     """
     b, h, w, c = x.shape
+    if min(h, w) < 2:
+        raise ValueError(f"{h}x{w} pixels cannot be halved once more: fewer blocks or features")
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
     x = jnp.maximum(x[:, :, 0], x[:, :, 1])
     return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])

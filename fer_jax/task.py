@@ -65,16 +65,15 @@ def model_of(settings: dict, where: str):
     UserError, which begins with `where`, if they make no network.
     """
     settings = dict(settings)
+    for name in {"features", "dense"} & settings.keys():
+        if any(isinstance(n, int) and n < 1 for n in jax.tree.leaves(settings[name])):
+            raise UserError(f"{where}.{name}: must be numbers of at least 1, got {settings[name]}")
     try:
         dtype = jnp.bfloat16 if settings.pop("bfloat16") else jnp.float32
         model = make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
         variables = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
     except (KeyError, TypeError, ValueError, ArithmeticError, FlaxError) as error:
         raise UserError(f"{where}: {error}") from error
-    params = variables["params"]
-    empty = [name for name, layer in params.items() if any(a.size == 0 for a in layer.values())]
-    if empty:
-        raise UserError(f"{where}: {empty[0]} has no parameters: a size is 0, or too often pooled")
     return model, variables
 
 

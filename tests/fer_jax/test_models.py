@@ -414,7 +414,7 @@ def test_an_unknown_model_is_refused_with_the_choices():
 # max_pool
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 7, 9, 2), (2, 6, 5, 1), (1, 1, 4, 2)])
+@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 7, 9, 2), (2, 6, 5, 1), (1, 2, 3, 2)])
 def test_max_pool_equals_flax(shape):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(-1, 1, shape), jnp.float32)  # mostly negative: a 0 would show
@@ -425,3 +425,9 @@ def test_max_pool_equals_flax(shape):
     np.testing.assert_array_equal(actual, expected)
     cotangent = jnp.asarray(rng.standard_normal(expected.shape), jnp.float32)
     np.testing.assert_array_equal(our_backward(cotangent)[0], backward(cotangent)[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 2), (1, 4, 1, 2)])
+def test_max_pool_leaves_no_empty_image(shape):
+    with pytest.raises(ValueError, match=f"{shape[1]}x{shape[2]} pixels cannot be halved"):
+        models.max_pool(jnp.ones(shape))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import fer_base
+from configs import fer_base, fer_best
 from fer_jax import data, task
 from fer_jax.data import CLASSES, Dataset, Faces
 from fer_jax.models import BestCNN
@@ -353,21 +353,30 @@ def test_drawn_faces_have_their_own_number_of_epochs():
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "fields, message",
     [
-        {"model__name": "vgg"},
-        {"model__name": "lobo"},  # which has no `features`
-        {"model__features": (0,)},
-        {"model__dense": 0},
-        {"model__features": (2,) * 6},  # 48 pixels halve 5 times
-        {"loss__l2_layers": ("Conv_9",)},
+        ({"model__name": "vgg"}, "model: model.name must be one of .*, got 'vgg'"),
+        ({"model__name": "lobo"}, "model: .*'batch_norm'"),  # which it has not
+        ({"model__features": (0,)}, r"model.features: must be .* at least 1, got \(0,\)"),
+        ({"model__features": (2, -1)}, r"model.features: must be .* at least 1, got \(2, -1\)"),
+        ({"model__dense": 0}, "model.dense: must be numbers of at least 1, got 0"),
+        ({"model__features": (2,) * 6}, "model: 1x1 pixels cannot be halved"),  # 48 halves 5 times
+        ({"loss__l2_layers": ("Conv_9",)}, "loss.l2_layers: no layer 'Conv_9'"),
     ],
 )
-def test_a_config_without_a_network_is_refused(fields):
+def test_a_config_without_a_network_is_refused(fields, message):
     config = config_of(**fields)
-    with pytest.raises(UserError, match="config: "):
+    with pytest.raises(UserError, match=f"config: {message}"):
         made, params, stats = make(config)
         made.loss(params, stats, batch_of(2), KEY)
+
+
+def test_too_many_blocks_are_refused():
+    """A mean over the pixels would hide that there are none, and be NaN."""
+    settings = fer_best.get_config().model.to_dict()
+    task.model_of(settings | {"features": ((2,),) * 6}, "config: model")  # 1x1 in the last
+    with pytest.raises(UserError, match="config: model: 1x1 pixels cannot be halved"):
+        task.model_of(settings | {"features": ((2,),) * 7}, "config: model")
 
 
 @pytest.fixture
