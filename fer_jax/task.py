@@ -65,8 +65,8 @@ def model_of(settings: dict, where: str):
     UserError, which begins with `where`, if they make no network.
     """
     settings = dict(settings)
-    for name in {"features", "dense"} & settings.keys():
-        if any(isinstance(n, int) and n < 1 for n in jax.tree.leaves(settings[name])):
+    for name in ("features", "dense"):
+        if any(isinstance(n, int) and n < 1 for n in jax.tree.leaves(settings.get(name))):
             raise UserError(f"{where}.{name}: must be numbers of at least 1, got {settings[name]}")
     try:
         dtype = jnp.bfloat16 if settings.pop("bfloat16") else jnp.float32
