@@ -31,6 +31,9 @@ class Task(NamedTuple):
     identity: dict[str, Any]
     # the unit of the progress line, e.g. 'images'
     unit: str
+    # training steps in one compiled call on a CPU, whose backend runs a convolution 35 times slower
+    # inside a loop over steps
+    steps_per_call_on_cpu: int = 1
 
 
 def fit_settings(config) -> dict:
