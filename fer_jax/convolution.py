@@ -7,6 +7,7 @@ B = batch, H, W = pixels, C = channels.
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from fer_jax import cpu_convolution
@@ -19,21 +20,24 @@ def conv2d(x, kernel, strides, padding, **settings):
     one that is compiled for, which while tracing nobody knows.
     """
     by_xla = partial(lax.conv_general_dilated, window_strides=strides, padding=padding, **settings)
-    if {*strides, *settings["lhs_dilation"], *settings["rhs_dilation"]} != {1}:
+    spread = {*strides, *settings["lhs_dilation"], *settings["rhs_dilation"]}
+    if spread != {1} or x.dtype not in (jnp.float32, jnp.bfloat16):
         return by_xla(x, kernel)
-    fast, in_training = cpu_convolution.choose(x, kernel, padding)
-    if fast is None:
-        return by_xla(x, kernel)
-    choice = partial(lax.platform_dependent, cpu=fast, default=by_xla)
-    return choice(x, kernel) if in_training else _only_forward(choice, by_xla, x, kernel)
+    forward, training = cpu_convolution.choose(x, kernel, padding, by_xla)
+    return _convolve(
+        partial(lax.platform_dependent, cpu=forward, default=by_xla),
+        partial(lax.platform_dependent, cpu=training, default=by_xla),
+        x,
+        kernel,
+    )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _only_forward(fast, by_xla, x, kernel):
-    """`fast(x, kernel)`, but where it is differentiated `by_xla`, forward too."""
-    return fast(x, kernel)
+def _convolve(forward, training, x, kernel):
+    """`forward(x, kernel)`, but where it is differentiated `training(x, kernel)`, forward too."""
+    return forward(x, kernel)
 
 
-@_only_forward.defjvp
-def _differentiated(fast, by_xla, primals, tangents):
-    return jax.jvp(by_xla, primals, tangents)
+@_convolve.defjvp
+def _differentiate(forward, training, primals, tangents):
+    return jax.jvp(training, primals, tangents)

@@ -10,43 +10,75 @@ import jax.numpy as jnp
 from jax import lax
 
 from fer_jax import winograd
+from train_jax import bfloat16, cpu
 
-MAX_SIDE, MAX_SIDE_IN_TRAINING = 12, 6  # pixels
-MIN_CHANNELS, MIN_TILES = 128, 256
+MIN_TILES = 256
 
 
-def choose(x, kernel, padding):
-    """(function of (x, kernel), or None for XLA's convolution; whether in training, too).
+def choose(x, kernel, padding, by_xla):
+    """Two functions of (x, kernel): for a forward pass, and for where that is differentiated.
 
-    x [B, H, W, C_in] and kernel [h, w, C_in, C_out], of a convolution without strides.
+    x [B, H, W, C_in] and kernel [h, w, C_in, C_out], of a convolution without strides, both float32
+    or both bfloat16. In bfloat16 `by_xla`, XLA's own convolution, takes 1.0 to 1.5 of its time in
+    float32, which is what is computed then but for the products of Winograd's algorithm.
     """
-    if x.dtype != jnp.float32 or not isinstance(padding, str):
-        return None, False
-    if x.shape[-1] == 1:
-        return partial(shifted_sum, padding=padding), False
-    if winograd_pays(x, kernel, padding):
-        return winograd.conv3x3, max(x.shape[1:3]) <= MAX_SIDE_IN_TRAINING
-    return None, False
+    half = x.dtype == jnp.bfloat16
+    forward = training = by_xla
+    if isinstance(padding, str) and x.shape[-1] == 1:
+        forward = partial(shifted_sum, padding=padding)
+    elif winograd_fits(x, kernel, padding):
+        product = bfloat16.dot if half else jnp.matmul
+        fast = partial(winograd.conv3x3, padding=padding, product=product)
+        forward = fast if winograd_pays(x, kernel, half=half, training=False) else by_xla
+        training = fast if winograd_pays(x, kernel, half=half, training=True) else by_xla
+    return (in_float32(forward), in_float32(training)) if half else (forward, training)
 
 
-def winograd_pays(x, kernel, padding) -> bool:
-    """Whether `winograd.conv3x3` computes this layer, and faster than XLA's convolution.
+def in_float32(convolution):
+    """`convolution` of float32 for arrays of bfloat16."""
 
-    Without AVX-512 (64 images) it takes 0.67 of the time of XLA's at 6x6 with 256 channels and 0.73
-    at 12x12 with 128, but 1.04 at 24x24 with 64, where it moves as much memory as it saves
-    products, and 0.8 to 1.2 for 8 images, for which it turns the kernel all the same. Prediction of
-    64 faces by fer_best takes 0.88. In training, up to 6x6 a step of fer_best takes 0.8; layers of
-    12x12 gain nothing more there: their gradients take as long as XLA's, and compiling takes
-    0.12 GB and 3 s more.
-    """
-    b, h, w, c = x.shape
+    def convert(x, kernel):
+        y = convolution(x.astype(jnp.float32), kernel.astype(jnp.float32))
+        return y.astype(jnp.bfloat16)
+
+    return convert
+
+
+def winograd_fits(x, kernel, padding) -> bool:
+    b, h, w, _ = x.shape
     return (
-        (kernel.shape[:2], padding, h % 2, w % 2) == ((3, 3), "SAME", 0, 0)
-        and max(h, w) <= MAX_SIDE
-        and c >= MIN_CHANNELS
+        (kernel.shape[:2], h % 2, w % 2) == ((3, 3), 0, 0)
+        and padding in ("SAME", "VALID")
         and isinstance(b, int)  # a program may be exported for any number of images
         and b * (h // 2) * (w // 2) >= MIN_TILES
     )
+
+
+def winograd_pays(x, kernel, *, half, training) -> bool:
+    """Whether `winograd.conv3x3` is faster than XLA's convolution in float32.
+
+    Its time as a share of that of XLA's, 64 images (of 24x24 with 128 channels 32), forward and
+    then forward with both gradients:
+
+    | layer | float32 | the same with AVX-512 | bfloat16 with AMX |
+    |---|---|---|---|
+    | 6x6, 256 channels | 0.67; 0.72 | 0.79; 0.73 | 0.35; 0.43 |
+    | 12x12, 128 | 0.73; 0.93 | 0.93; 0.92 | 0.47; 0.47 |
+    | 12x12, 64 to 128 | | 0.93; 0.94 | 0.68; 0.43 |
+    | 24x24, 128 to 256 | | 0.90; 0.74 | 0.41; 0.43 |
+    | 24x24, 64 | 1.04; 1.3 | 1.22; 1.26 | 0.83; 0.81 |
+    | 24x24, 32 to 64 | | 1.27; 1.28 | 1.09; 1.04 |
+
+    8 images take 0.8 to 1.2 at 6x6, since the kernel is turned all the same: hence MIN_TILES. A
+    step of fer_best gains nothing from 12x12 in float32 on either machine, where compiling takes
+    3 s and 0.12 GB more.
+    """
+    side, (inputs, outputs) = max(x.shape[1:3]), kernel.shape[2:]
+    if half and cpu.has("amx_bf16"):
+        return side <= 24 and inputs >= 64
+    if training:
+        return side <= (24 if cpu.has("avx512f") else 6) and inputs * outputs >= 128 * 256
+    return side <= (24 if cpu.has("avx512f") else 12) and inputs >= 128
 
 
 def shifted_sum(x, kernel, padding):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from fer_jax.batch_norm import BatchNorm
 from fer_jax.convolution import conv2d
+from train_jax import bfloat16
 from train_jax.dropout import Dropout
 
 MODELS = ("simple", "lobo", "best")
@@ -111,7 +112,7 @@ class BestCNN(nn.Module):
                 last = unit == len(block) - 1 and block is not self.features[-1]
                 y = MaxPool()(y) if last else y
                 x = ReLU()(BatchNorm(self.dtype)(y, train=train))
-        x = x.mean((1, 2))
+        x = x.mean((1, 2), dtype=jnp.float32)
         x = Dropout(self.dropout, deterministic=not train)(x)
         return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
@@ -148,7 +149,10 @@ def conv(features, *, padding="SAME", use_bias=True, init="glorot_uniform", dtyp
 
 def dense(features, *, dtype):
     """A dense layer, initialised as Keras does."""
-    return nn.Dense(features, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype)
+    return nn.Dense(
+        features, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype,
+        dot_general=bfloat16.dot_general if dtype == jnp.bfloat16 else None,
+    )  # fmt: skip
 
 
 def max_pool(x):

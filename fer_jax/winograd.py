@@ -10,14 +10,21 @@ and turned back.
 import jax.numpy as jnp
 
 
-def conv3x3(x, kernel):
-    """f32[B, H, W, C_in], f32[3, 3, C_in, C_out] -> f32[B, H, W, C_out]: stride 1, "SAME"."""
-    b, h, w, c = x.shape
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+def conv3x3(x, kernel, *, padding, product=jnp.matmul):
+    """f32[B, H, W, C_in], f32[3, 3, C_in, C_out] -> f32[B, H, W, C_out], or with padding "VALID" in
+    place of "SAME" f32[B, H - 2, W - 2, C_out].
+
+    `product` multiplies matrices: f32[M, K], f32[K, N] -> f32[M, N].
+    """
+    if padding == "SAME":
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    b, h, w, c = x.shape[0], x.shape[1] - 2, x.shape[2] - 2, x.shape[3]
     inputs = [[x[:, i : i + h - 1 : 2, j : j + w - 1 : 2] for j in range(4)] for i in range(4)]
     inputs = both_ways(turn_inputs, inputs)  # 4 x 4 of f32[B, H/2, W/2, C_in]
     kernel = both_ways(turn_kernel, kernel)  # 4 x 4 of f32[C_in, C_out]
-    products = [[inputs[i][j].reshape(-1, c) @ kernel[i][j] for j in range(4)] for i in range(4)]
+    products = [
+        [product(inputs[i][j].reshape(-1, c), kernel[i][j]) for j in range(4)] for i in range(4)
+    ]
     tiles = both_ways(turn_back, products)  # 2 x 2 of f32[B * H/2 * W/2, C_out]
     tiles = [[t.reshape(b, h // 2, w // 2, -1) for t in row] for row in tiles]
     rows = jnp.stack([jnp.stack(row, axis=3) for row in tiles], axis=2)
