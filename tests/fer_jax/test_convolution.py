@@ -72,7 +72,7 @@ def uses_xla(*arrays, **settings) -> bool:
 
 
 @pytest.mark.parametrize("images, kernel, padding", GREY + WINOGRAD + WINOGRAD_FORWARD)
-def test_values_and_gradients_in_both_directions_are_those_of_xla(images, kernel, padding):
+def test_values_and_gradients_are_those_of_xla(images, kernel, padding):
     x, k = draw(images, kernel)
     assert not uses_xla(x, k, padding=padding)
     theirs, mine = (functools.partial(f, padding=padding) for f in (by_flax, ours))
@@ -82,9 +82,6 @@ def test_values_and_gradients_in_both_directions_are_those_of_xla(images, kernel
     close(found, expected)
     cotangent = draw(expected.shape, seed=1)[0]
     close(jax.jit(our_backward)(cotangent), backward(cotangent))
-    tangents = tuple(draw(images, kernel, seed=2))
-    close(jax.jit(functools.partial(jax.jvp, mine))((x, k), tangents),
-          jax.jvp(theirs, (x, k), tangents))  # fmt: skip
 
 
 @pytest.mark.parametrize("amx", [True, False])
@@ -165,7 +162,7 @@ def test_winograd_is_left_where_it_does_not_pay(images, kernel, padding):
 def net():
     """(model, variables, images) with a layer of each kind."""
     model = make_model(
-        "best", num_classes=7, features=((4,), (4,), (128, 128), (128, 128)), standardize=True,
+        "best", num_classes=7, features=((4,), (4,), (128, 128), (256, 256)), standardize=True,
         dropout=0.0,
     )  # fmt: skip
     x = draw((32, 48, 48, 1))[0]
@@ -199,17 +196,18 @@ def test_a_program_for_any_number_of_images_can_be_exported(net):
 
 
 @pytest.mark.parametrize("images, kernel, padding", [GREY[1], WINOGRAD[1]])
-def test_second_derivatives_are_those_of_xla(images, kernel, padding):
-    """Forwards over backwards, which a custom_vjp refuses."""
+def test_forward_and_second_derivatives_are_those_of_xla(images, kernel, padding):
+    """Forwards, and forwards over backwards: a custom_vjp refuses both."""
     x, k = draw(images, kernel)
 
     def loss(layer, scale):
         return (layer(scale * x, k, padding=padding) ** 3).mean()
 
-    found, expected = (
-        jax.jit(jax.hessian(functools.partial(loss, f)))(jnp.float32(1)) for f in (ours, by_flax)
-    )
-    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+    for derivative in (jax.jacfwd, jax.hessian):
+        found, expected = (
+            jax.jit(derivative(functools.partial(loss, f)))(jnp.float32(1)) for f in (ours, by_flax)
+        )
+        assert float(found) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_winograd_by_numpy():
