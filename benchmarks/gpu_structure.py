@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from gpu_nets import NETS, build, config_of, task_of  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
+from nets import NETS, build, config_of, task_of  # noqa: E402
 
 from train_jax.parallel import by_rows, replicated  # noqa: E402
 
