@@ -31,7 +31,7 @@ def config_of(net, **model):
     """The config of a net, not locked; `model` are fields of config.model."""
     name, features = NETS[net]
     config = import_module(f"configs.{name}").get_config().unlock()
-    config.model.update(model | ({"features": features} if features else {}))
+    config.model.update(({"features": features} if features else {}) | model)
     return config
 
 
