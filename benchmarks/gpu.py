@@ -14,6 +14,7 @@ on the GPU and are waited for once a call; TF32, fused Adam and channels_last ar
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from pathlib import Path
 from bench import HUGE_PAGES
 
 HERE = Path(__file__).resolve().parent
+GRACE = 5  # seconds that a part may take longer than there are
 F32, BF16 = "float32", "bfloat16"
 PARTS = [  # (seconds that it takes at most, as was guessed; function of gpu_parts.py; arguments)
     (40, "card", []),
@@ -78,13 +80,19 @@ def main(arguments):
 def run_worker(parts, end, options, tell):
     """Runs `parts` in a process of their own until it ends or dies; takes from `parts` what is
     done, left out or failed, and tells the result of each."""
+    if time.time() > end:
+        for part in list(parts):
+            del parts[part]
+            tell({"part": part, "left out": "the time is over"})
+        return
     settings = {"end": end, "tiny": options.tiny, "data": options.data, "out": options.out}
     env = HUGE_PAGES | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | os.environ
     command = [sys.executable, HERE / "gpu_parts.py", json.dumps(settings), json.dumps(parts)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=env, start_new_session=True
     ) as process:
-        stop = threading.Timer(max(1, end - time.time() + 5), lambda: os.killpg(process.pid, 9))
+        left = end + GRACE - time.time()
+        stop = threading.Timer(left, lambda: os.killpg(process.pid, signal.SIGKILL))
         stop.start()
         for line in process.stdout:
             if line.startswith("RESULT "):

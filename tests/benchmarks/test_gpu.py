@@ -139,14 +139,16 @@ def test_a_part_that_dies_or_hangs_costs_itself(measurements, tmp_path, monkeypa
         "time.sleep(60)\n"
     )
     monkeypatch.setattr(measurements.gpu, "HERE", tmp_path)
+    monkeypatch.setattr(measurements.gpu, "GRACE", 0)
     options = SimpleNamespace(tiny=True, data="", out=str(tmp_path))
-    parts, told = {name: (1, name, []) for name in ("dies", "works", "hangs")}, []
+    parts, told = {name: (1, name, []) for name in ("dies", "works", "hangs", "late")}, []
     begin = time.time()
     while parts:
-        measurements.gpu.run_worker(parts, begin - 3, options, told.append)
-    assert [r["part"] for r in told] == ["dies", "works", "hangs"]
+        measurements.gpu.run_worker(parts, begin + 2, options, told.append)
+    assert [r["part"] for r in told] == ["dies", "works", "hangs", "late"]
     assert told[0]["error"] == "the process ended with 3" and told[1]["fine"] == 1
     assert told[2]["error"] == "the process ended with -9"
+    assert told[3]["left out"] == "the time is over"
 
 
 def test_an_unknown_part_is_refused(measurements, capsys):
