@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,10 +61,7 @@ PROGRAM = """\
 def measurements(monkeypatch):
     """The modules, which import one another by their names alone."""
     monkeypatch.syspath_prepend(BENCHMARKS)
-    import gpu
-    import gpu_structure
-
-    return SimpleNamespace(gpu=gpu, structure=gpu_structure)
+    return SimpleNamespace(gpu=import_module("gpu"), structure=import_module("gpu_structure"))
 
 
 def test_a_step_is_counted_as_it_runs(measurements, tmp_path):
