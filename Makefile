@@ -27,7 +27,7 @@ bench: .venv-bench/.installed
 	touch $@
 
 # The stamp is touched last, so that an installation that broke off is begun anew.
-$(STAMP): $(REQUIREMENTS) requirements.txt constraints.txt
+$(STAMP): $(REQUIREMENTS) requirements.txt constraints.txt constraints-cuda.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	rm -rf .venv
 	$(PYTHON) -m venv .venv

@@ -16,7 +16,6 @@ Nothing is autotuned without a GPU: the structure is the real one, times are not
 """
 
 import argparse
-import os
 import re
 import sys
 import tempfile
@@ -24,15 +23,14 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from gpu_nets import NETS, build, config_of, task_of  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
+from nets import NETS, build, config_of, task_of  # noqa: E402
 
 from train_jax.parallel import by_rows, replicated  # noqa: E402
 
@@ -70,6 +68,7 @@ def main(arguments):
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--dump", help="a folder that keeps what XLA writes")
     options = parser.parse_args(arguments)
+    jax.config.update("jax_platforms", "cpu")
     if unknown := set(options.nets) - set(NETS):
         parser.error(f"no net {', '.join(unknown)}, only {', '.join(NETS)}")
     topology = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")

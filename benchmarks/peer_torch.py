@@ -10,6 +10,8 @@ from PIL import Image
 from torch import nn
 
 torch.manual_seed(0)
+COMPILE = bool(os.environ.get("TORCH_COMPILE"))
+BLOCKS = {"best": timing.FEATURES, "wide": timing.WIDE}
 
 
 class Lobo(nn.Module):
@@ -30,9 +32,10 @@ class Lobo(nn.Module):
 
 
 class Best(nn.Module):
-    def __init__(self):
+    def __init__(self, blocks):
         super().__init__()
-        sizes = [f for block in timing.FEATURES for f in block]
+        self.blocks = blocks
+        sizes = [f for block in blocks for f in block]
         pairs = zip([1, *sizes], sizes, strict=False)
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in pairs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(o, 1e-3) for o in sizes)
@@ -42,12 +45,12 @@ class Best(nn.Module):
         x = x - x.mean((1, 2, 3), keepdim=True)
         x = x / (x.square().mean((1, 2, 3), keepdim=True).sqrt() + 0.05)
         layers = zip(self.convs, self.norms, strict=True)
-        for number, block in enumerate(timing.FEATURES):
+        for number, block in enumerate(self.blocks):
             for unit in range(len(block)):
                 conv, norm = next(layers)
                 y = conv(x)
                 y = y + x if unit > 0 else y
-                last = unit == len(block) - 1 and number < len(timing.FEATURES) - 1
+                last = unit == len(block) - 1 and number < len(self.blocks) - 1
                 x = F.relu(norm(F.max_pool2d(y, 2) if last else y))
         return self.out(F.dropout(x.mean((2, 3)), 0.4, self.training))
 
@@ -89,61 +92,93 @@ def load(case):
 
 
 def make(case):
-    if case.kind == "recurrent":
-        return recurrent(case)
     if case.kind == "load":
         return load(case)
-    net = Lobo() if case.net == "lobo" else Best()
+    if case.kind == "infer":
+        return infer(case)
+    train = recurrent(case) if case.kind == "recurrent" else training(case)
+    return lambda: train().item()
+
+
+def net_of(case):
+    """In the layout that is the faster one, on a CPU and on a GPU."""
+    net = Lobo() if case.net == "lobo" else Best(BLOCKS[case.net])
+    return net.to(memory_format=torch.channels_last)
+
+
+def images_of(case):
     images, labels = timing.faces(case.batch)
     images = torch.tensor(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    net = net.to(memory_format=torch.channels_last)  # the faster layout on a CPU
-    call = torch.compile(net) if os.environ.get("TORCH_COMPILE") else net
-    if case.kind == "infer":
-        net.eval()
+    return images, torch.tensor(labels, dtype=torch.long)
 
-        def infer():
-            with torch.inference_mode():
-                return call(images).numpy()
 
-        return infer
-    labels = torch.tensor(labels, dtype=torch.long)
+def infer(case):
+    net, (images, _) = net_of(case).eval(), images_of(case)
+    call = compiled(net, COMPILE)
+
+    def step():
+        with torch.inference_mode():
+            return call(images).numpy()
+
+    return step
+
+
+def training(case, *, device="cpu", bfloat16=False, compile=COMPILE):
+    """A function that makes one step of training and returns the loss, which nothing waits for."""
+    net = net_of(case).to(device)
+    images, labels = (a.to(device) for a in images_of(case))
+    call = compiled(net, compile)
+    adam = {"fused": device != "cpu"}
     if case.net == "lobo":
-        optimizer, smoothing = torch.optim.Adam(net.parameters(), 1e-4, eps=1e-8), 0.0
+        optimizer = torch.optim.Adam(net.parameters(), 1e-4, eps=1e-8, **adam)
     else:
-        optimizer, smoothing = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.1), 0.1
+        optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.1, **adam)
         average = [p.detach().clone() for p in net.parameters()]
+    smoothing = 0.0 if case.net == "lobo" else 0.1
 
     def train():
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(call(images), labels, label_smoothing=smoothing)
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            logits = call(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
         if case.net == "lobo":
             loss = loss + 0.01 * sum(c.weight.square().sum() for c in net.convs[2:])
         loss.backward()
-        if case.net == "best":
+        if case.net != "lobo":
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        if case.net == "best":
+        if case.net != "lobo":
             torch._foreach_lerp_(average, [p.detach() for p in net.parameters()], 0.001)
-        return loss.item()
+        return loss.detach()
 
     return train
 
 
-def recurrent(case):
-    net = ManyToMany(case.net)
-    source, target = (torch.tensor(a) for a in timing.sentences(case.sentences, case.length))
+def recurrent(case, *, device="cpu", bfloat16=False, compile=False):
+    """A function that trains an epoch and returns the last loss, which nothing waits for."""
+    net = ManyToMany(case.net).to(device)
+    call = compiled(net, compile)
+    source, target = (
+        torch.tensor(a, device=device) for a in timing.sentences(case.sentences, case.length)
+    )
     target = target.long()
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3, fused=device != "cpu")
 
     def epoch():
-        for rows in torch.randperm(case.sentences).split(case.batch):
+        for rows in torch.randperm(case.sentences, device=device).split(case.batch):
             optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(net(source[rows]).flatten(0, 1), target[rows].flatten())
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                logits = call(source[rows])
+            loss = F.cross_entropy(logits.float().flatten(0, 1), target[rows].flatten())
             loss.backward()
             optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     return epoch
+
+
+def compiled(net, wanted):
+    return torch.compile(net) if wanted else net
 
 
 if __name__ == "__main__":

@@ -44,16 +44,27 @@ def _image_net(side, layers):
 
 POOL = ("pool", 0, 0)
 FEATURES = ((32,), (64, 64), (128, 128), (256, 256, 256))  # of fer_best
+WIDE = ((64, 64), (128, 128), (256, 256), (512, 512))  # the same class, 468 million products
+
+
+def _blocks(blocks):
+    """The layers of a BestCNN for `_image_net`."""
+    layers, inputs = [], 1
+    for number, block in enumerate(blocks):
+        layers += [POOL] * (number > 0)
+        for outputs in block:
+            layers.append(("same", inputs, outputs))
+            inputs = outputs
+    return [*layers, ("dense", inputs, 7)]
+
+
 NETS = {
     "lobo": _image_net(48, [
         ("same", 1, 32), ("same", 32, 64), POOL, ("same", 64, 128), ("valid", 128, 256), POOL,
         ("dense", 11 * 11 * 256, 1024), ("dense", 1024, 7),
     ]),
-    "best": _image_net(48, [
-        ("same", 1, 32), POOL, ("same", 32, 64), ("same", 64, 64), POOL,
-        ("same", 64, 128), ("same", 128, 128), POOL,
-        ("same", 128, 256), ("same", 256, 256), ("same", 256, 256), ("dense", 256, 7),
-    ]),
+    "best": _image_net(48, _blocks(FEATURES)),
+    "wide": _image_net(48, _blocks(WIDE)),
 }  # fmt: skip
 VOCABULARIES = 513, 344  # English, Kannada: the original study's
 IMAGES = 6300  # of the data cases
@@ -63,7 +74,7 @@ IMAGES = 6300  # of the data cases
 ACTIVATION_PASSES, ADAM_PASSES = 5, 8
 
 
-def _training(net, batch):
+def training(net, batch):
     flop, activations, parameters = NETS[net]
     passes = ACTIVATION_PASSES * batch * activations + ADAM_PASSES * parameters
     return Case("train", net, batch, gflop=3 * batch * flop, gbyte=4e-9 * passes)
@@ -75,7 +86,7 @@ def _inference(net, batch):
                 gbyte=4e-9 * (2 * batch * activations + parameters))  # fmt: skip
 
 
-def _recurrent(net, batch, length, sentences):
+def recurrent(net, batch, length, sentences):
     gates = {"simple_rnn": 1, "gru": 3, "lstm": 4}[net]
     embedding, units = (64, 256) if net != "lstm" else (128, 64)
     weights = gates * units * (embedding + units) + units * 1024 + 1024 * VOCABULARIES[1]
@@ -87,14 +98,14 @@ def _recurrent(net, batch, length, sentences):
 
 
 CASES = {
-    "train fer_lobo, batch 32": _training("lobo", 32),
-    "train fer_best, batch 32": _training("best", 32),
-    "train fer_best, batch 64": _training("best", 64),
+    "train fer_lobo, batch 32": training("lobo", 32),
+    "train fer_best, batch 32": training("best", 32),
+    "train fer_best, batch 64": training("best", 64),
     "infer fer_best, batch 1": _inference("best", 1),
     "infer fer_best, batch 64": _inference("best", 64),
-    **{f"epoch of {net}, 379 pairs": _recurrent(net, 64, 7, 379)
+    **{f"epoch of {net}, 379 pairs": recurrent(net, 64, 7, 379)
        for net in ("simple_rnn", "gru", "lstm")},
-    **{f"step of {net}, 256 x 50": _recurrent(net, 256, 50, 256)
+    **{f"step of {net}, 256 x 50": recurrent(net, 256, 50, 256)
        for net in ("simple_rnn", "gru", "lstm")},
     # what an epoch needs of the disk: our run reads arrays that were prepared once; PyTorch's
     # Dataset of JPEGs and Keras's image_dataset_from_directory decode them in every epoch

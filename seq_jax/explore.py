@@ -1,7 +1,10 @@
 """What a corpus looks like, in numbers and in one picture; in bounded memory, as it streams."""
 
+import contextlib
+import sys
+import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
@@ -126,12 +129,28 @@ def describe(sides: dict[str, Side]) -> str:
     return "\n".join(lines)
 
 
+@contextlib.contextmanager
+def kannada_font() -> Iterator[Path | None]:
+    """The file of the font; None without its package, which is then said."""
+    try:
+        font = files(KANNADA_FONT[0]) / KANNADA_FONT[1]
+    except ImportError as error:
+        print(f"Kannada is drawn with whatever font there is: {error}", file=sys.stderr)
+        yield None
+        return
+    with as_file(font) as path:
+        yield path
+
+
 def use_kannada_font() -> None:
     """Makes matplotlib draw Kannada, beside Latin: it falls back from font to font."""
     import matplotlib
     from matplotlib import font_manager
 
-    with as_file(files(KANNADA_FONT[0]) / KANNADA_FONT[1]) as path:
+    with kannada_font() as path:
+        if path is None:
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            return
         font_manager.fontManager.addfont(path)
         family = font_manager.FontProperties(fname=path).get_name()
     if family not in matplotlib.rcParams["font.family"]:

@@ -1,9 +1,8 @@
 """The sections of report.html that only sentences have."""
 
-from importlib.resources import as_file, files
 from pathlib import Path
 
-from seq_jax.explore import KANNADA_FONT
+from seq_jax.explore import kannada_font
 from train_jax.errors import UserError
 from train_jax.report_html import Font, Section, Table, Text, font_uri
 from train_jax.report_run import Run, Score, interval
@@ -69,5 +68,6 @@ def translation_section(workdir: Path) -> Section:
 
 def fonts() -> list[Font]:
     """The letters of Kannada, which few devices outside India bring."""
-    with as_file(files(KANNADA_FONT[0]) / KANNADA_FONT[1]) as path:
-        return [Font("Noto Sans Kannada", font_uri(path), "U+0C80-0CFF, U+200C-200D")]
+    with kannada_font() as path:
+        letters = "U+0C80-0CFF, U+200C-200D"
+        return [Font("Noto Sans Kannada", font_uri(path), letters)] if path else []

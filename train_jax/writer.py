@@ -153,9 +153,6 @@ class Writer:
 
     def __init__(self, workdir: Path, *, history, epochs, unit):
         """`history` holds the rows of the epochs that a resumed run has behind it."""
-        from tensorboardX.proto.event_pb2 import SessionLog  # 0.3 s
-        from tensorboardX.record_writer import RecordWriter
-
         self._path = workdir / "metrics.csv"
         self._epochs, self._unit = epochs, unit
         self._shown = 0.0
@@ -169,12 +166,13 @@ class Writer:
             self._write_csv()
         else:
             self._path.unlink(missing_ok=True)
-        # ... and here. Not by SummaryWriter, whose thread dies of a full disk and is waited for.
-        (workdir / "tb").mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}"
-        self._events = RecordWriter(str(workdir / "tb" / name))
-        self._write_event(0, file_version="brain.Event:2")
-        self._write_event(len(history) + 1, session_log=SessionLog(status=SessionLog.START))
+        # ... and here
+        self._events = _open_events(workdir / "tb")
+        if self._events:
+            from tensorboardX.proto.event_pb2 import SessionLog
+
+            self._write_event(0, file_version="brain.Event:2")
+            self._write_event(len(history) + 1, session_log=SessionLog(status=SessionLog.START))
 
     def epoch(self, row: dict):
         """Adds the row of one epoch. Call it after the checkpoint of the epoch is saved."""
@@ -211,7 +209,7 @@ class Writer:
 
     def close(self):
         self._clear()
-        if parallel.is_main():
+        if parallel.is_main() and self._events:
             with contextlib.suppress(OSError):  # what is not written yet, `epoch` has told
                 self._events.close()
 
@@ -220,6 +218,8 @@ class Writer:
             sys.stderr.write("\r\033[K")
 
     def _write_scalars(self, row):
+        if not self._events:
+            return
         from tensorboardX.proto.summary_pb2 import Summary
 
         values = [
@@ -241,6 +241,19 @@ class Writer:
         text = [",".join(self.rows[0])]
         text += [",".join(_csv_value(v) for v in row.values()) for row in self.rows]
         write_atomically(self._path, "\n".join(text) + "\n")
+
+
+def _open_events(folder: Path):
+    """A new file for TensorBoard in `folder`; None without tensorboardX, which is then said."""
+    try:
+        # 0.3 s. Not SummaryWriter, whose thread dies of a full disk and is waited for.
+        from tensorboardX.record_writer import RecordWriter
+    except ImportError as error:
+        print(f"nothing is written for TensorBoard: {error}", file=sys.stderr)
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}"
+    return RecordWriter(str(folder / name))
 
 
 def read_csv(path: Path) -> list[dict]:

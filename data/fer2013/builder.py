@@ -1,23 +1,19 @@
 """FER-2013 as a TFDS data set: array_record files, no TensorFlow."""
 
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data.fer2013 import CLASSES, source
+from data.fer2013 import CLASSES
 
 
 class Fer2013(tfds.core.GeneratorBasedBuilder):
     """35,887 grey faces of 48x48 pixels with one of seven expressions (Goodfellow et al., 2013).
 
     Args:
-        source: where it comes from; the data set gets the splits that are there. Not a
-            `manual_dir`, since a TFDS one is always a folder.
+        splits: {split: (images u8[N, 48, 48], labels i32[N])}, what `source.read` found. Not a
+            path: a `manual_dir` of TFDS is always a folder.
         **kwargs: as for every TFDS builder; pass `file_format='array_record'`.
     """
 
@@ -26,8 +22,8 @@ class Fer2013(tfds.core.GeneratorBasedBuilder):
     # which it does not depend by its own account.
     url_infos: ClassVar[dict] = {}
 
-    def __init__(self, *, source: source.Source, **kwargs):
-        self._source = source
+    def __init__(self, *, splits, **kwargs):
+        self._splits = splits
         super().__init__(**kwargs)
 
     def _info(self):
@@ -50,28 +46,8 @@ class Fer2013(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        with _progress(f"FER-2013: preparing {self._source.path}, once") as progress:
-            splits = source.read(self._source, progress)
-        return {split: self._generate_examples(*arrays) for split, arrays in splits.items()}
+        return {split: self._generate_examples(*arrays) for split, arrays in self._splits.items()}
 
     def _generate_examples(self, images, labels):
         for index, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield index, {"image": image[..., None], "label": int(label)}
-
-
-@contextlib.contextmanager
-def _progress(title: str) -> Iterator[Callable[[int], None]]:
-    """One line on stderr, rewritten as images come in; where that is no terminal, only its end."""
-    start, shown, back = time.monotonic(), 0, "\r" * sys.stderr.isatty()
-
-    def show(count: int) -> None:
-        nonlocal shown
-        shown = count
-        if back and count % 1000 == 0:
-            print(f"{back}{title}: {count} images", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        seconds = time.monotonic() - start
-        print(f"{back}{title}: {shown} images in {seconds:.1f} s", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 A prepared folder, named after the key of its source, holds the TFDS data set (fer2013/1.0.0, for
 any reader of TFDS) and arrays.npz, which was filled from that data set: 32k records take 1.2 s to
-decode one by one, TFDS imported, the arrays 0.1 s. Both are whole or the folder is not there.
+decode one by one, TFDS imported, the arrays 0.1 s. Both are whole or the folder is not there. Where
+TFDS is not installed there are the arrays alone, which are the same.
 """
 
 import contextlib
@@ -11,12 +12,14 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from data.fer2013 import SPLITS
+from data.fer2013 import source as source_lib
 from data.fer2013.source import Source, content_sha256, key
 from train_jax.errors import UserError
 
@@ -63,25 +66,36 @@ def load(source: Source, cache: Path) -> tuple[Splits, str]:
 
 
 def _prepare(source: Source, source_key: str, temporary: Path, directory: Path) -> None:
-    import tensorflow_datasets as tfds  # 0.2 to 0.4 s, so only where it is needed
-
-    from data.fer2013.builder import Fer2013
-
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process: we hold the lock
+    temporary.mkdir()
     try:
-        builder = Fer2013(source=source, data_dir=temporary, file_format="array_record")
-        tfds.disable_progress_bar()
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads; there are none
-            builder.download_and_prepare()
+        with _progress(f"FER-2013: preparing {source.path}, once") as progress:
+            splits = source_lib.read(source, progress)
         if key(source) != source_key:
             raise UserError(f"{source.path}: changed while it was read. Run the command again.")
-        splits = {split: _split_arrays(builder, split) for split in builder.info.splits}
+        splits = _through_tfds(splits, temporary)
         arrays = {split + "_images": images for split, (images, _) in splits.items()}
         arrays |= {split + "_labels": labels for split, (_, labels) in splits.items()}
         np.savez(temporary / "arrays.npz", key=source_key, sha256=content_sha256(splits), **arrays)
         os.rename(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _through_tfds(splits: Splits, folder: Path) -> Splits:
+    """`splits` as they are read from the TFDS data set that is left in `folder`."""
+    try:
+        import tensorflow_datasets as tfds  # 0.2 to 0.4 s, so only where it is needed
+    except ImportError as error:
+        print(f"No TFDS data set is made of them: {error}.", file=sys.stderr)
+        return splits
+    from data.fer2013.builder import Fer2013
+
+    builder = Fer2013(splits=splits, data_dir=folder, file_format="array_record")
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads; there are none
+        builder.download_and_prepare()
+    return {split: _split_arrays(builder, split) for split in builder.info.splits}
 
 
 def _split_arrays(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -120,3 +134,21 @@ def _lock(cache: Path) -> Iterator[None]:
     with open(cache / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def _progress(title: str) -> Iterator[Callable[[int], None]]:
+    """One line on stderr, rewritten as images come in; where that is no terminal, only its end."""
+    start, shown, back = time.monotonic(), 0, "\r" * sys.stderr.isatty()
+
+    def show(count: int) -> None:
+        nonlocal shown
+        shown = count
+        if back and count % 1000 == 0:
+            print(f"{back}{title}: {count} images", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        seconds = time.monotonic() - start
+        print(f"{back}{title}: {shown} images in {seconds:.1f} s", file=sys.stderr)

@@ -128,6 +128,11 @@ def resize(square) -> np.ndarray:
     return cv2.resize(square, (SIDE, SIDE), interpolation=method)
 
 
+def has_cascades() -> bool:
+    """OpenCV 5 has none."""
+    return hasattr(cv2, "CascadeClassifier")
+
+
 @functools.cache
 def _cascade(name):
     return cv2.CascadeClassifier(cv2.data.haarcascades + name)

@@ -15,7 +15,7 @@ from fer_jax.evaluate import check_view, make_predict, predict_split
 from fer_jax.predict import draw, images, tracks
 from fer_jax.predict.draw import Answer
 from fer_jax.predict.emoji import NOT_SURE
-from fer_jax.predict.faces import DETECTORS, find_faces
+from fer_jax.predict.faces import DETECTORS, find_faces, has_cascades
 from train_jax.calibration import softmax
 from train_jax.errors import UserError
 from train_jax.interrupt import Interrupted, watch_signals
@@ -237,4 +237,9 @@ def check(settings, inputs) -> dict:
     for name, (low, high) in ranges.items():
         if not low <= c[name] <= high:
             raise UserError(f"config: predict.{name} must be in [{low}, {high}], got {c[name]}")
+    if c["detector"] == "haar" and not has_cascades():
+        raise UserError(
+            "OpenCV 5 has no Haar cascades to find faces with: install opencv-python-headless<5, "
+            "or give pictures that are one face each and --config.predict.detector=none"
+        )
     return c

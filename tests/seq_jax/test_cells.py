@@ -20,9 +20,9 @@ import pytest
 
 from seq_jax import cells, recurrent
 
-# Compiling is most of the time of these tests; on a CPU this takes 0.16 s, not 1.2 s. What the
-# compiler does by default is in test_recurrent.py.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+# Compiling is most of the time of these tests. What the compiler does by default is in
+# test_recurrent.py.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 B, T, D, H = 4, 6, 3, 5
 CELLS = {
     "simple_rnn": cells.SIMPLE_RNN,

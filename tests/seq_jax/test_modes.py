@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 import signal
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import jax
@@ -113,7 +114,8 @@ def test_files(run):
     for name in ("config.json", "metrics.csv", "eval.json", "translations.tsv"):
         assert (run.workdir / name).stat().st_size > 0
     assert (run.workdir / "figures" / "history.png").read_bytes()[1:4] == b"PNG"
-    assert list((run.workdir / "tb").glob("events.out.tfevents.*"))
+    if find_spec("tensorboardX"):
+        assert list((run.workdir / "tb").glob("events.out.tfevents.*"))
     assert len(list((run.workdir / "checkpoints").glob("*/manifest.json"))) == 2  # best and newest
     assert (run.workdir / "metrics.csv").read_text().splitlines()[0] == COLUMNS
 

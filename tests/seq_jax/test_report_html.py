@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 
 import pytest
 from fontTools.ttLib import TTFont
@@ -75,8 +76,16 @@ def test_an_empty_translation_is_a_row_and_a_wrong_file_is_named(tmp_path):
     assert report_html.translation_section(tmp_path).parts == []
 
 
+def test_without_the_font_there_is_a_page_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "manimgx_fonts", None)
+    assert report_html.fonts() == []
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "manimgx_fonts" in said
+
+
 def test_the_font_in_the_page_shapes_kannada():
     """It has the letters, and the rules (GSUB) that join them into syllables."""
+    pytest.importorskip("manimgx_fonts")
     (font,) = report_html.fonts()
     kind, data = font.uri.split(";base64,")
     assert kind == "data:font/ttf"

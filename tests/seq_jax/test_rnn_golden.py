@@ -14,9 +14,9 @@ import pytest
 
 from seq_jax import cells, convert, recurrent
 
-# Compiling is most of the time of these tests; on a CPU this takes 0.16 s, not 1.2 s. What the
-# compiler does by default is in test_recurrent.py.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+# Compiling is most of the time of these tests. What the compiler does by default is in
+# test_recurrent.py.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 B, T, D, H = 3, 5, 3, 4
 CELLS = {

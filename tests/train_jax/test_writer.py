@@ -244,6 +244,7 @@ def test_the_line_of_an_epoch_says_its_numbers_and_the_time_left(tmp_path, capsy
 
 def test_progress_is_silent_where_there_is_no_terminal(tmp_path, capsys):
     writer = open_writer(tmp_path)
+    capsys.readouterr()  # without tensorboardX, that
     writer.progress(1, 3, 10, 6.0, 32)
     writer.close()
     assert capsys.readouterr() == ("", "")
@@ -264,6 +265,7 @@ def test_progress_on_a_terminal_is_one_line_a_second(tmp_path, capsys, monkeypat
 
 def test_a_disk_that_is_full_is_told_and_nobody_is_waited_for(tmp_path):
     """SummaryWriter's thread died of it, and the 11th event waited for ever."""
+    pytest.importorskip("tensorboardX")
     writer = open_writer(tmp_path)
     writer.epoch(row(1))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -284,8 +286,7 @@ def test_a_disk_that_is_full_is_told_and_nobody_is_waited_for(tmp_path):
 
 def read_events(folder):
     """{tag: [(step, value)]} of all event files, oldest file first, and the purge steps."""
-    from tensorboardX.proto import event_pb2
-
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     scalars, purges = {}, []
     for path in sorted(folder.glob("events*")):
         data, at = path.read_bytes(), 0
@@ -315,6 +316,18 @@ def test_events_past_the_checkpoint_are_purged_on_resume(tmp_path):
     open_writer(tmp_path, history=[row(1), row(2)]).close()
     _, purges = read_events(tmp_path / "tb")
     assert purges == [3]
+
+
+def test_without_tensorboardx_the_rest_is_written(tmp_path, monkeypatch, capsys):
+    for name in ("tensorboardX", "tensorboardX.record_writer"):
+        monkeypatch.setitem(sys.modules, name, None)
+    writer = open_writer(tmp_path)
+    writer.epoch(row(1))
+    writer.close()
+    assert read_csv(tmp_path / "metrics.csv") == [row(1)]
+    assert not (tmp_path / "tb").exists()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "tensorboardX" in said
 
 
 @pytest.mark.parametrize(

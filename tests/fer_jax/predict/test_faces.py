@@ -14,6 +14,11 @@ PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
 SETTINGS = {"detector": "haar", "min_face": 40, "margin": 0.0, "align": True}
 
 
+needs_cascades = pytest.mark.skipif(
+    not faces.has_cascades(), reason="OpenCV 5 has no Haar cascades"
+)
+
+
 def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
 
@@ -89,6 +94,7 @@ def test_suppress_keeps_the_best_of_those_that_overlap():
     assert faces.suppress([], []) == []
 
 
+@needs_cascades
 def test_drawn_faces_are_found_where_they_are():
     """The detector is for photographs; of these drawings it is known to find both."""
     wall = np.full((400, 900), 128, np.uint8)
@@ -111,6 +117,7 @@ def test_drawn_faces_are_found_where_they_are():
     assert larger and all(face.box[2] >= least for face in larger)
 
 
+@needs_cascades
 def test_a_large_picture_is_shrunk_for_the_detector_only(monkeypatch):
     face = drawn_faces.draw(28, seed=1, nuisance=0.5)[0][25]
     wall = np.full((1000, 3000), 128, np.uint8)
@@ -127,6 +134,7 @@ def test_a_large_picture_is_shrunk_for_the_detector_only(monkeypatch):
     assert sizes == [(1000, 3000)]
 
 
+@needs_cascades
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (39, 39), (200, 200)])
 def test_nothing_is_found_where_nothing_is(shape):
     assert faces.find_faces(np.full((*shape, 3), 128, np.uint8), **SETTINGS) == []

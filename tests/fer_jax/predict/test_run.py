@@ -25,7 +25,7 @@ from fer_jax import modes, task, weights
 from fer_jax.data import CLASSES, Faces
 from fer_jax.predict import images
 from fer_jax.predict import run as predict_run
-from fer_jax.predict.faces import find_faces
+from fer_jax.predict.faces import find_faces, has_cascades
 from tests.fer_jax.predict.odd_inputs import make, wall
 from train_jax.errors import UserError
 from train_jax.interrupt import Interrupted
@@ -78,6 +78,8 @@ def softmax(logits):
 def predict(folder, workdir, inputs, *, config=None, **settings):
     inputs = ",".join(f'"{i}"' for i in inputs)
     config = config or make_config(**settings)
+    if config.predict.detector == "haar" and not has_cascades():
+        pytest.skip("OpenCV 5 has no Haar cascades")
     code = modes.predict(config, workdir, weights=str(folder), inputs=inputs)
     with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -216,6 +218,7 @@ def test_exit_code_1_only_if_nothing_could_be_read(folder, tmp_path, capsys):
     assert [r["reason"] for r in found.rows] == ["an empty file", "no face found"]
 
 
+@pytest.mark.skipif(not has_cascades(), reason="OpenCV 5 has no Haar cascades")
 def test_twelve_odd_inputs_with_the_shipped_weights(tmp_path):
     inputs = make(tmp_path / "odd")
     config = fer_best.get_config()
@@ -320,6 +323,13 @@ def test_a_wrong_setting(folder, tmp_path, settings, word):
         predict(folder, tmp_path / "out", [tmp_path], **settings)
     assert word in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_opencv_5_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(predict_run, "has_cascades", lambda: False)
+    with pytest.raises(UserError, match="^OpenCV 5 has no Haar cascades.*<5.*detector=none$"):
+        predict_run.check(make_config().predict, ["x.jpg"])
+    predict_run.check(make_config(detector="none").predict, ["x.jpg"])
 
 
 @pytest.mark.parametrize("inputs", [[], ["", ""], ["webcam:x"]])
