@@ -11,10 +11,10 @@ from fer_jax.data import CLASSES
 from fer_jax.mistakes import write_mistakes
 from fer_jax.task import preprocess
 from train_jax import calibration, metrics
+from train_jax.compiler import forward_options
 from train_jax.epoch import batches
 from train_jax.errors import UserError
 from train_jax.files import write_atomically
-from train_jax.step import FORWARD
 
 VIEWS = ("none", "flip")  # config.eval.tta
 
@@ -76,7 +76,7 @@ def make_predict(model):
     """The compiled (variables, images u8[B, 48, 48]) -> logits f32[B, K]."""
     return jax.jit(
         lambda variables, images: model.apply(variables, preprocess(images), train=False),
-        compiler_options=FORWARD,
+        compiler_options=forward_options(jax.default_backend()),
     )
 
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from seq_jax import cells
 
 MERGES = ("concat", "sum")
+MAX_UNROLL = 32  # steps; more would compile for long
 RECURRENT_INITS = {"gates": cells.orthogonal_gates, "kernel": cells.orthogonal_kernel}
 
 
@@ -44,7 +45,7 @@ def scan(
     mask=None,
     reverse=False,
     return_sequences=True,
-    unroll=1,
+    unroll=0,
     drop=None,
 ):
     """Runs a cell over time.
@@ -59,7 +60,8 @@ def scan(
       mask: f32[B, T] or bool[B, T], 0 for the steps to leave out; None if there are none.
       reverse: run from the last step to the first.
       return_sequences: whether to return the output of every step or of the last real one.
-      unroll: steps in one iteration of the compiled loop.
+      unroll: steps in one iteration of the compiled loop; 0: 1 on a CPU, elsewhere up to 32. A GPU's
+        host starts each iteration by itself, where a sequence without a loop is part of one graph.
       drop: f32[B, H] or None, see cells.py: the same at every step.
 
     Returns:
@@ -76,7 +78,15 @@ def scan(
         carry, output = advance(cell, params, carry, *inputs, drop)
         return carry, output if return_sequences else None
 
-    carry, outputs = jax.lax.scan(body, carry, (projected, mask), reverse=reverse, unroll=unroll)
+    def run(unroll):
+        return lambda *inputs: jax.lax.scan(body, *inputs, reverse=reverse, unroll=unroll)
+
+    inputs = carry, (projected, mask)
+    if unroll:
+        carry, outputs = run(unroll)(*inputs)
+    else:
+        unrolled = run(min(x.shape[1], MAX_UNROLL))
+        carry, outputs = jax.lax.platform_dependent(*inputs, cpu=run(1), default=unrolled)
     return carry, jnp.swapaxes(outputs, 0, 1) if return_sequences else carry.h
 
 
@@ -121,7 +131,7 @@ class Recurrent(nn.Module):
     dropout: float = 0.0  # share of the input features set to 0
     recurrent_dropout: float = 0.0  # share of h set to 0 where it enters the recurrent matmul
     recurrent_init: str = "gates"  # 'gates': each gate orthogonal; 'kernel': one matrix, as Keras
-    unroll: int = 1  # steps in one iteration of the compiled loop
+    unroll: int = 0  # steps in one iteration of the compiled loop; 0: see `scan`
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -175,8 +185,8 @@ class Recurrent(nn.Module):
             raise ValueError(
                 f"recurrent_init must be one of {choices}, got {self.recurrent_init!r}"
             )
-        if self.unroll < 1:
-            raise ValueError(f"unroll must be >= 1, got {self.unroll}")
+        if self.unroll < 0:
+            raise ValueError(f"unroll must be >= 0, got {self.unroll}")
 
 
 class BidirectionalCarry(NamedTuple):

@@ -72,7 +72,7 @@ def fit(
     size = size_of(task.train)
     steps = math.ceil(size / batch_size)
     steps_per_call = steps_per_call or steps_a_call(
-        steps, platform=mesh.devices.flat[0].platform, on_cpu=task.steps_per_call_on_cpu
+        steps, platform=parallel.platform_of(mesh), on_cpu=task.steps_per_call_on_cpu
     )
     _check_counts(steps_per_call=steps_per_call)
     data, valid = (parallel.shard_rows(split, mesh) for split in (task.train, task.valid))

@@ -83,6 +83,11 @@ def make_mesh(devices: int) -> Mesh:
     return Mesh(np.array(found[: devices or None]), ("data",))
 
 
+def platform_of(mesh) -> str:
+    """cpu, gpu or tpu."""
+    return mesh.devices.flat[0].platform
+
+
 def replicated(mesh) -> NamedSharding:
     """Every device has the whole array."""
     return NamedSharding(mesh, PartitionSpec())

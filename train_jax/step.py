@@ -8,12 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from train_jax import metrics
-from train_jax.parallel import by_rows, replicated
-
-# Compiler options of a forward pass: on a CPU, YNNPACK gets single matrix products alone. Otherwise
-# XLA hands it whole chains of layers that end in a sum, convolutions included, where they are
-# slower: prediction by fer_best of one face takes 0.79 of the time, of 64 0.93 (2 cores).
-FORWARD = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+from train_jax.compiler import forward_options, step_options
+from train_jax.parallel import by_rows, platform_of, replicated
 
 
 def make_train_step(*, loss, optimizer, ema_decay, mesh):
@@ -68,7 +64,10 @@ def make_train_step(*, loss, optimizer, ema_decay, mesh):
             state, _ = jax.lax.scan(scan_body, state, (index, mask))
         return state, state.bad_step + 0
 
-    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
+    return jax.jit(
+        train_step, donate_argnums=0, out_shardings=replicated(mesh),
+        compiler_options=step_options(platform_of(mesh)),
+    )  # fmt: skip
 
 
 def make_eval_step(evaluate, mesh):
@@ -77,7 +76,10 @@ def make_eval_step(evaluate, mesh):
     def eval_step(variables, data, index, mask):
         return evaluate(variables, take(data, index, mask, mesh))
 
-    return jax.jit(eval_step, out_shardings=replicated(mesh), compiler_options=FORWARD)
+    return jax.jit(
+        eval_step, out_shardings=replicated(mesh),
+        compiler_options=forward_options(platform_of(mesh)),
+    )  # fmt: skip
 
 
 def take(data, index, mask, mesh):

@@ -251,7 +251,7 @@ LOOPS = {"scan", "while"}
 @pytest.mark.parametrize(("batch", "steps"), [(64, 7), (256, 50)])
 def test_one_loop_with_one_recurrent_matmul(kind, batch, steps):
     """The input is projected outside the loop; its gradient needs two matmuls a step more."""
-    layer = Recurrent(units=H, **KINDS[kind])
+    layer = Recurrent(units=H, unroll=1, **KINDS[kind])
     x, mask = jnp.ones((batch, steps, D)), jnp.ones((batch, steps))
     matmuls = 2 if kind == "gru_reset_before" else 1
 
@@ -284,6 +284,19 @@ def test_a_training_step_compiles_to_one_loop_each_way(batch, steps):
     assert text.count(" while(") == 2  # forward and backward
 
 
+@pytest.mark.parametrize("steps, loops", [(7, 0), (100, 2)])
+def test_for_a_gpu_short_sequences_have_no_loop(steps, loops):
+    layer = Recurrent("lstm", H)
+
+    def gradients(variables, x):
+        return jax.grad(lambda v: layer.apply(v, x, train=False)[1].sum())(variables)
+
+    x = jax.ShapeDtypeStruct((4, steps, D), jnp.float32)
+    traced = jax.jit(gradients).trace(initialised("lstm"), x)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("stablehlo.while") == loops
+
+
 def test_bad_settings_are_refused():
     x = random_input()
 
@@ -296,7 +309,7 @@ def test_bad_settings_are_refused():
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"recurrent_dropout": -0.1}, r"recurrent_dropout must be in \[0, 1\), got -0.1"),
         ({"recurrent_init": "keras"}, "recurrent_init must be one of .*'keras'"),
-        ({"unroll": 0}, "unroll must be >= 1, got 0"),
+        ({"unroll": -1}, "unroll must be >= 0, got -1"),
     ]:
         with pytest.raises(ValueError, match=message):
             init(Recurrent(**({"cell": "gru", "units": H} | settings)))

@@ -1,0 +1,27 @@
+"""Options of XLA's compiler for one program, by the platform that it is compiled for.
+
+They are given to `jax.jit(compiler_options=...)`; what XLA takes from the environment alone is in
+launch.py.
+"""
+
+# A forward pass on a CPU: YNNPACK gets single matrix products alone. Otherwise XLA hands it whole
+# chains of layers that end in a sum, convolutions included, where they are slower: prediction by
+# fer_best of one face takes 0.79 of the time, of 64 0.93 (2 cores).
+_FORWARD_ON_CPU = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+}
+# A step on an NVIDIA GPU is one CUDA graph: to what XLA captures by default comes CONVOLUTION,
+# without which the host starts a step of fer_best in 59 pieces (benchmarks/gpu_structure.py).
+_STEP_ON_GPU = {
+    "xla_gpu_enable_command_buffer":
+        "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION",
+}  # fmt: skip
+
+
+def forward_options(platform: str) -> dict:
+    """`platform`: as a jax.Device names it: cpu, gpu, tpu."""
+    return _FORWARD_ON_CPU if platform == "cpu" else step_options(platform)
+
+
+def step_options(platform: str) -> dict:
+    return _STEP_ON_GPU if platform == "gpu" else {}
