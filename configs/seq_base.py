@@ -50,6 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.recurrent_dropout = 0.0  # share of the recurrent input set to 0
     c.model.dense = 1024  # units
     c.model.dropout = 0.2  # share of the dense layer's outputs set to 0, rounded to a 256th
+    c.model.bfloat16 = False  # matrix products in bfloat16 with float32 sums; all else is float32
 
     c.loss = ml_collections.ConfigDict()
     c.loss.count_pad = False  # True: <PAD> is to be predicted too, and counts, as in the study

@@ -56,7 +56,7 @@ class SimpleCNN(nn.Module):
             x = after(x)
         x = x.reshape(x.shape[0], -1)
         x = after(ReLU()(dense(self.dense, dtype=self.dtype)(x)))
-        return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+        return dense(self.num_classes, dtype=self.dtype)(x)
 
 
 class LoboCNN(nn.Module):
@@ -83,7 +83,7 @@ class LoboCNN(nn.Module):
         x = drop(0.25, MaxPool()(x))
         x = x.reshape(x.shape[0], -1)
         x = drop(0.5, ReLU()(dense(1024, dtype=self.dtype)(x)))
-        return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+        return dense(self.num_classes, dtype=self.dtype)(x)
 
 
 class BestCNN(nn.Module):
@@ -114,7 +114,7 @@ class BestCNN(nn.Module):
                 x = ReLU()(BatchNorm(self.dtype)(y, train=train))
         x = x.mean((1, 2), dtype=jnp.float32)
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+        return dense(self.num_classes, dtype=self.dtype)(x)
 
 
 class ReLU(nn.Module):
@@ -148,11 +148,10 @@ def conv(features, *, padding="SAME", use_bias=True, init="glorot_uniform", dtyp
 
 
 def dense(features, *, dtype):
-    """A dense layer, initialised as Keras does."""
-    return nn.Dense(
-        features, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype,
-        dot_general=bfloat16.dot_general if dtype == jnp.bfloat16 else None,
-    )  # fmt: skip
+    """A dense layer in float32, initialised as Keras does; the product may be of bfloat16."""
+    product = bfloat16.dot_general if dtype == jnp.bfloat16 else None
+    init = nn.initializers.glorot_uniform()
+    return nn.Dense(features, kernel_init=init, dtype=jnp.float32, dot_general=product)
 
 
 def max_pool(x):

@@ -10,7 +10,8 @@ logistic sigmoid. A step function takes (params, carry, projected, drop) and ret
     carry      the named state after the step before; its `h` f32[B, H] is the output
     projected  f32[B, G*H], what `project` makes of the input of this step
     drop       f32[B, H] or None, multiplies h where it enters the recurrent matmul, and only there
-All of it works in any float dtype, as long as there is only one.
+All of it works in any float dtype, as long as there is only one; but kernels may be bfloat16 where
+all else is float32: then they meet their input rounded to bfloat16, with float32 sums.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from train_jax import bfloat16
 
 CELLS = ("simple_rnn", "gru", "lstm")
 
@@ -50,7 +53,7 @@ def simple_rnn(params, carry, projected, drop=None) -> SimpleRNNCarry:
 
     h' = tanh(x W + h U + b)
     """
-    recurrent = dropped(carry.h, drop) @ params["recurrent_kernel"]
+    recurrent = times(dropped(carry.h, drop), params["recurrent_kernel"])
     return SimpleRNNCarry(h=jnp.tanh(projected + recurrent))
 
 
@@ -65,7 +68,7 @@ def gru(params, carry, projected, drop=None) -> GRUCarry:
     `bias` holds b in row 0 and a in row 1. z = 1 keeps the old state, as in Cho et al., Keras and
     PyTorch; Chung et al. 2014 call that 1 - z.
     """
-    recurrent = dropped(carry.h, drop) @ params["recurrent_kernel"] + params["bias"][1:]
+    recurrent = times(dropped(carry.h, drop), params["recurrent_kernel"]) + params["bias"][1:]
     x_z, x_r, x_n = jnp.split(projected, 3, axis=-1)
     h_z, h_r, h_n = jnp.split(recurrent, 3, axis=-1)
     z = jax.nn.sigmoid(x_z + h_z)
@@ -89,8 +92,8 @@ def gru_reset_before(params, carry, projected, drop=None) -> GRUCarry:
     h = dropped(carry.h, drop)
     u_zr, u_n = jnp.split(params["recurrent_kernel"], [2 * units], axis=-1)
     x_zr, x_n = jnp.split(projected, [2 * units], axis=-1)
-    z, r = jnp.split(jax.nn.sigmoid(x_zr + h @ u_zr), 2, axis=-1)
-    n = jnp.tanh(x_n + (r * h) @ u_n)
+    z, r = jnp.split(jax.nn.sigmoid(x_zr + times(h, u_zr)), 2, axis=-1)
+    n = jnp.tanh(x_n + times(r * h, u_n))
     return GRUCarry(h=z * carry.h + (1 - z) * n)
 
 
@@ -105,7 +108,7 @@ def lstm(params, carry, projected, drop=None) -> LSTMCarry:
         c' = f . c + i . g
         h' = o . tanh(c')
     """
-    gates = projected + dropped(carry.h, drop) @ params["recurrent_kernel"]
+    gates = projected + times(dropped(carry.h, drop), params["recurrent_kernel"])
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     i = jax.nn.sigmoid(i)
     f = jax.nn.sigmoid(f)
@@ -139,10 +142,15 @@ def dropped(h, drop):
     return h if drop is None else h * drop
 
 
+def times(x, kernel):
+    """[..., D] @ [D, F], in bfloat16 with float32 sums where the kernel is bfloat16."""
+    return bfloat16.dot(x, kernel) if kernel.dtype == jnp.bfloat16 else x @ kernel
+
+
 def project(params, x):
     """f32[..., G*H]: the part of every gate that depends on the input f32[..., D] alone."""
     bias = params["bias"][0] if params["bias"].ndim == 2 else params["bias"]
-    return x @ params["kernel"] + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+    return times(x, params["kernel"]) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def zero_carry(cell, batch, units, dtype=jnp.float32):

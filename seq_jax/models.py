@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seq_jax.recurrent import Bidirectional, Recurrent
+from train_jax import bfloat16 as bfloat16_lib
 from train_jax.dropout import Dropout
 
 MODELS = ("many_to_many",)
@@ -43,6 +44,7 @@ class ManyToMany(nn.Module):
     recurrent_dropout: float  # share of h set to 0 where it enters the recurrent matmul
     dense: int  # units of the dense layer
     dropout: float  # share of its outputs set to 0
+    bfloat16: bool  # matrix products, with f32 sums
 
     @nn.compact
     def __call__(self, source, *, train: bool):
@@ -59,14 +61,15 @@ class ManyToMany(nn.Module):
             reset_after=self.reset_after,
             recurrent_dropout=self.recurrent_dropout,
             recurrent_init=self.recurrent_init,
+            bfloat16=self.bfloat16,
             parent=None,
         )
         if self.bidirectional:
             layer = Bidirectional(layer, parent=None)
         _, x = layer.clone(parent=self, name="recurrent")(x, train=train)
-        x = nn.relu(dense(self.dense, name="hidden")(x))
+        x = nn.relu(dense(self.dense, bfloat16=self.bfloat16, name="hidden")(x))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return dense(self.target_vocabulary, name="logits")(x)
+        return dense(self.target_vocabulary, bfloat16=self.bfloat16, name="logits")(x)
 
 
 def embedding_init(key, shape, dtype=jnp.float32):
@@ -74,6 +77,8 @@ def embedding_init(key, shape, dtype=jnp.float32):
     return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
 
 
-def dense(features, *, name):
+def dense(features, *, bfloat16, name):
     """A dense layer, initialised as Keras does."""
-    return nn.Dense(features, kernel_init=nn.initializers.glorot_uniform(), name=name)
+    product = bfloat16_lib.dot_general if bfloat16 else None
+    init = nn.initializers.glorot_uniform()
+    return nn.Dense(features, kernel_init=init, dot_general=product, name=name)

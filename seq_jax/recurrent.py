@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from seq_jax import cells
 
 MERGES = ("concat", "sum")
+KERNELS = ("kernel", "recurrent_kernel")
 MAX_UNROLL = 32  # steps; more would compile for long
 RECURRENT_INITS = {"gates": cells.orthogonal_gates, "kernel": cells.orthogonal_kernel}
 
@@ -60,8 +61,8 @@ def scan(
       mask: f32[B, T] or bool[B, T], 0 for the steps to leave out; None if there are none.
       reverse: run from the last step to the first.
       return_sequences: whether to return the output of every step or of the last real one.
-      unroll: steps in one iteration of the compiled loop; 0: 1 on a CPU, elsewhere up to 32. A GPU's
-        host starts each iteration by itself, where a sequence without a loop is part of one graph.
+      unroll: steps in one iteration of the compiled loop; 0: 1 on a CPU, elsewhere up to 32. The
+        host of a GPU starts each iteration; a sequence without a loop is part of one graph.
       drop: f32[B, H] or None, see cells.py: the same at every step.
 
     Returns:
@@ -117,7 +118,7 @@ def check_shapes(cell, params, x, carry, mask):
 class Recurrent(nn.Module):
     """One recurrent layer, initialised as in Keras but for `recurrent_init`.
 
-    Parameters are f32 (see cells.py); the computation, carry and outputs are in `dtype`.
+    Parameters, carry and outputs are f32 (see cells.py).
     In training, dropout draws from the 'dropout' key. Both kinds use one mask a sequence, the same
     at every step and for every gate (Gal & Ghahramani 2016, the tied form). With recurrent dropout
     Keras draws one for each gate, which takes a matmul for each.
@@ -132,7 +133,7 @@ class Recurrent(nn.Module):
     recurrent_dropout: float = 0.0  # share of h set to 0 where it enters the recurrent matmul
     recurrent_init: str = "gates"  # 'gates': each gate orthogonal; 'kernel': one matrix, as Keras
     unroll: int = 0  # steps in one iteration of the compiled loop; 0: see `scan`
-    dtype: Any = jnp.float32
+    bfloat16: bool = False  # matrix products, with f32 sums
 
     @nn.compact
     def __call__(self, x, *, train: bool, mask=None, initial_carry=None):
@@ -150,7 +151,8 @@ class Recurrent(nn.Module):
             ),
             "bias": self.param("bias", lambda key: cells.initial_bias(cell, self.units)),
         }
-        params, x, carry = jax.tree.map(lambda a: a.astype(self.dtype), (params, x, initial_carry))
+        if self.bfloat16:
+            params |= {name: params[name].astype(jnp.bfloat16) for name in KERNELS}
         drop = None
         if train and self.dropout > 0:
             x = x * self.dropout_mask(self.dropout, x.shape[0], 1, x.shape[2])
@@ -160,7 +162,7 @@ class Recurrent(nn.Module):
             cell,
             params,
             x,
-            carry=carry,
+            carry=initial_carry,
             mask=mask,
             reverse=self.reverse,
             return_sequences=self.return_sequences,
@@ -171,7 +173,7 @@ class Recurrent(nn.Module):
     def dropout_mask(self, rate, *shape):
         """f32[shape]: 0 with probability `rate`, else 1 / (1 - rate)."""
         keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, shape)
-        return keep.astype(self.dtype) / (1 - rate)
+        return keep.astype(jnp.float32) / (1 - rate)
 
     def validate(self):
         """Raises ValueError, naming the value, if a field is outside its range."""

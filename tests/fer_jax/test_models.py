@@ -329,22 +329,19 @@ def test_best_halves_the_picture_after_every_block_but_the_last():
 def test_output_is_float32_whatever_the_computation(name, dtype):
     config = importlib.import_module(f"configs.{name}").get_config()
     config.model.bfloat16 = dtype == "bfloat16"
-    with jax.numpy_dtype_promotion(
-        "standard"
-    ):  # flax's BatchNorm mixes bf16 with its f32 statistics
-        model = build_model(config)
-        variables = shapes(model)
-        logits, captured = jax.eval_shape(
-            lambda v, x: model.apply(
-                v, x, train=False, capture_intermediates=True, mutable=["intermediates"]
-            ),
-            variables,
-            jax.ShapeDtypeStruct((5, 48, 48, 1), jnp.float32),
-        )
+    model = build_model(config)
+    variables = shapes(model)
+    logits, captured = jax.eval_shape(
+        lambda v, x: model.apply(
+            v, x, train=False, capture_intermediates=True, mutable=["intermediates"]
+        ),
+        variables,
+        jax.ShapeDtypeStruct((5, 48, 48, 1), jnp.float32),
+    )
     assert (logits.shape, logits.dtype) == ((5, 7), jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     layers = captured["intermediates"]
-    computed = {layers[n]["__call__"][0].dtype for n in layers if n != "__call__"}
+    computed = {layers[n]["__call__"][0].dtype for n in layers if n.startswith(("Conv", "Batch"))}
     assert computed == {jnp.dtype(dtype)}
 
 

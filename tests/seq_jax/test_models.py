@@ -101,6 +101,7 @@ def by_hand(params, source, recurrent):
 def tiny(**settings):
     fields = {
         "embedding": 5, "cell": "lstm", "units": 6, "bidirectional": False, "reset_after": True,
+        "bfloat16": False,
         "recurrent_init": "kernel", "recurrent_dropout": 0.0, "dense": 8, "dropout": 0.0,
     }  # fmt: skip
     return ManyToMany(source_vocabulary=9, target_vocabulary=7, **(fields | settings))
