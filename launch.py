@@ -114,7 +114,8 @@ def cache_compilations():
 
 
 def make_deterministic():
-    """Only GPU kernels that give the same bits in every run. XLA reads it with the first array."""
+    """The same bits in every run on one GPU: no kernel that adds in a changing order, and none that
+    is chosen by its time, which the flag turns off with it. XLA reads it with the first array."""
     _add_xla_flag("--xla_gpu_deterministic_ops=true")  # known to builds for the CPU too
 
 
@@ -170,12 +171,13 @@ def main(argv):
     without_run = WEIGHTS.value is not None or ON_WEIGHTS.issubset(own)
     workdir = Path(WORKDIR.value or Path("runs") / (MODE.value if without_run else name))
     task = importlib.import_module(module)
-    from train_jax import parallel  # here, or --help would wait for jax
+    from train_jax import compiler, parallel  # here, or --help would wait for jax
     from train_jax.errors import UserError, cannot_write
     from train_jax.interrupt import Interrupted
 
     try:
         code, workdirs = None, [workdir]
+        compiler.use_matmul_precision(config.train.matmul_precision)
         if MODE.value == "train":
             places = config.distributed.to_dict()
             del places["devices"]

@@ -52,6 +52,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.eval_batch_size = 256  # images
     c.train.steps_per_call = 0  # in one compiled call; 0: 1 on a CPU, else an epoch, at most 512
     c.train.deterministic = False  # GPU: the same bits in every run, slower; a CPU gives them so
+    # of float32 products on a GPU: '' or 'default' is TF32, 'highest' float32
+    c.train.matmul_precision = ""
     c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()

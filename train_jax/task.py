@@ -39,6 +39,6 @@ class Task(NamedTuple):
 def fit_settings(config) -> dict:
     """The arguments of `train_jax.loop.fit` in a config, which may hold more in `train`."""
     settings = config.train.to_dict() | {"devices": config.distributed.devices}
-    del settings["deterministic"]  # launch.py has seen to it
+    del settings["deterministic"], settings["matmul_precision"]  # launch.py has seen to them
     names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
     return settings | {name: config[name].to_dict() for name in names}
