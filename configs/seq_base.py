@@ -66,7 +66,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.optimizer = ml_collections.ConfigDict()
     c.optimizer.name = "adam"  # adam, adamw or sgd (Nesterov)
-    c.optimizer.weight_decay = 0.0  # decoupled, adamw only
+    c.optimizer.weight_decay = 0.0  # of kernels; adamw: decoupled; sgd: coupled, as PyTorch's
     c.optimizer.momentum = 0.9  # sgd only
     c.optimizer.clip_norm = 0.0  # global norm of the gradient, at most; 0 = off
 
@@ -96,7 +96,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.early_stop.baseline = ml_collections.config_dict.placeholder(float)  # to be beaten, or None
     c.early_stop.start_from_epoch = 0
 
-    c.checkpoint = ml_collections.ConfigDict()  # which epoch is the best one, the one evaluated
+    c.checkpoint = ml_collections.ConfigDict()  # which epoch is evaluated
+    c.checkpoint.select = "best"  # by the monitor; or "last", whatever the monitor says
     # Not val_loss: few sentences make a model sure of itself long before it is at its best. On the
     # phrasebook seq_lstm's val_loss is least in epoch 23, with 22 % of tokens right, then 35 %.
     c.checkpoint.monitor = "val_accuracy"  # of tokens, without <PAD> and <start>

@@ -44,7 +44,7 @@ def affine_warp(images, matrices):
     return jax.vmap(each_channel)(images, (positions[:, 0], positions[:, 1]))
 
 
-def affine_matrices(key, n, height, width, *, rotation, zoom, shift):
+def affine_matrices(key, n, height, width, *, rotation, zoom, shift, probability=1):
     """Draws the maps of `random_affine`: f32[n, 2, 3], for `affine_warp`.
 
     Composed about the centre of the picture as the Keras ImageDataGenerator does:
@@ -52,12 +52,16 @@ def affine_matrices(key, n, height, width, *, rotation, zoom, shift):
     +-rotation degrees, row and column scale in 1 +- zoom, translation in +-shift times height and
     width. (Keras's own height_shift_range moves columns, because it swaps the axes after composing;
     on square pictures with one shift for both the distribution is the same.)
+
+    An image is rotated with the given probability, and, independently, zoomed and shifted with it.
     """
     _check_affine(rotation, zoom, shift)
+    _check_fraction("affine_probability", probability)
     angle_key, zoom_key, shift_key = jax.random.split(key, 3)
-    angle = _uniform(angle_key, (n,), rotation) * (jnp.pi / 180)
-    scale = 1 + _uniform(zoom_key, (n, 2), zoom)
-    move = _uniform(shift_key, (n, 2), shift) * jnp.array([[height, width]], jnp.float32)
+    angle = _uniform(angle_key, (n, 1), rotation, probability)[:, 0] * (jnp.pi / 180)
+    scale = 1 + _uniform(zoom_key, (n, 2), zoom, probability)
+    move = _uniform(shift_key, (n, 2), shift, probability)
+    move = move * jnp.array([[height, width]], jnp.float32)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     rotate = jnp.stack([jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)], -2)
     centre = jnp.array([[(height - 1) / 2, (width - 1) / 2]], jnp.float32)
@@ -75,7 +79,7 @@ def random_flip(key, images, *, probability=0.5):
     return jnp.where(flip, images[:, :, ::-1], images)
 
 
-def random_affine(key, images, *, rotation, zoom, shift):
+def random_affine(key, images, *, rotation, zoom, shift, probability=1):
     """Rotates, zooms and shifts each image by its own random amounts, in one resampling.
 
     The semantics are those of the Keras ImageDataGenerator with bilinear interpolation and
@@ -89,6 +93,8 @@ def random_affine(key, images, *, rotation, zoom, shift):
         U(1 - zoom, 1 + zoom); the factor multiplies output coordinates, so above 1 it shrinks
         the picture.
       shift: largest translation, as a fraction in [0, 1] of the height and of the width.
+      probability: share of the images that are rotated; and, each drawn for itself, zoomed and
+        shifted.
 
     Returns:
       f32[B, H, W, C].
@@ -98,10 +104,13 @@ def random_affine(key, images, *, rotation, zoom, shift):
     """
     _check_images(images)
     _check_affine(rotation, zoom, shift)
-    if rotation == 0 and zoom == 0 and shift == 0:
+    if probability == 0 or (rotation == 0 and zoom == 0 and shift == 0):
         return images
     batch, height, width, _ = images.shape
-    matrices = affine_matrices(key, batch, height, width, rotation=rotation, zoom=zoom, shift=shift)
+    matrices = affine_matrices(
+        key, batch, height, width, rotation=rotation, zoom=zoom, shift=shift,
+        probability=probability,
+    )  # fmt: skip
     return affine_warp(images, matrices)
 
 
@@ -165,6 +174,16 @@ def mixup(key, images, targets, *, alpha):
     return images, mix * targets + (1 - mix) * targets[partner]
 
 
+def shrink(images, *, size):
+    """Pictures f32[B, H, W, C] as f32[B, size, size, C], by a triangle filter as wide as the step
+    (antialiased bilinear, as Pillow's). A `size` of H and W returns them as they are."""
+    _check_images(images)
+    batch, height, width, channels = images.shape
+    if (height, width) == (size, size):
+        return images
+    return jax.image.resize(images, (batch, size, size, channels), "linear")
+
+
 def smooth_labels(targets, *, smoothing):
     """Label smoothing (Szegedy et al. 2016): (1 - smoothing) * y + smoothing / K, f32[B, K]."""
     if not 0 <= smoothing < 1:
@@ -180,6 +199,7 @@ def augment(
     rotation: float,
     zoom: float,
     shift: float,
+    affine_probability: float,
     cutout: int,
     cutout_probability: float,
 ):
@@ -193,6 +213,7 @@ def augment(
       rotation: largest angle, degrees.
       zoom: largest deviation of the scale factors from 1.
       shift: largest translation, fraction of the height and of the width.
+      affine_probability: share of the images rotated; zoomed; shifted, each drawn for itself.
       cutout: side of the hidden square, pixels.
       cutout_probability: share of the images with a hidden square.
 
@@ -205,7 +226,10 @@ def augment(
     flip_key, affine_key, cutout_key = (jax.random.fold_in(key, part) for part in range(3))
     if flip != 0:
         images = random_flip(flip_key, images, probability=flip)
-    images = random_affine(affine_key, images, rotation=rotation, zoom=zoom, shift=shift)
+    images = random_affine(
+        affine_key, images, rotation=rotation, zoom=zoom, shift=shift,
+        probability=affine_probability,
+    )  # fmt: skip
     return random_cutout(cutout_key, images, size=cutout, probability=cutout_probability)
 
 
@@ -214,8 +238,13 @@ def _apply(matrices, vectors):
     return (matrices * vectors[:, None, :]).sum(-1)
 
 
-def _uniform(key, shape, limit):
-    return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
+def _uniform(key, shape, limit, probability):
+    """f32[n, d], uniform in +-limit; but a row is 0 with the probability 1 - `probability`."""
+    values = jax.random.uniform(key, shape, jnp.float32, -limit, limit)
+    if probability == 1:
+        return values
+    chosen = jax.random.bernoulli(jax.random.fold_in(key, 0), float(probability), (shape[0], 1))
+    return jnp.where(chosen, values, 0)
 
 
 def _check_images(images):

@@ -16,6 +16,7 @@ from train_jax.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw" / "fer2013"
 CACHE = ROOT / "data" / "cache" / "fer2013"
+SIDE = 48  # pixels of an image
 
 DRAWN_NOTICE = """\
 DRAWN FACES: no FER-2013 was found, so these are faces drawn by this project (data/drawn_faces).

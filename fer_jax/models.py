@@ -97,6 +97,7 @@ class BestCNN(nn.Module):
     features: tuple[tuple[int, ...], ...]  # of each unit of each block
     standardize: bool  # each image to mean 0 and about unit contrast first
     dropout: float  # before the last layer
+    block_dropout: float = 0.0  # after each block but the last
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -110,6 +111,8 @@ class BestCNN(nn.Module):
                 last = unit == len(block) - 1 and block is not self.features[-1]
                 y = MaxPool()(y) if last else y
                 x = ReLU()(batch_norm(y, train=train, dtype=self.dtype))
+            if block is not self.features[-1]:
+                x = Dropout(self.block_dropout, deterministic=not train)(x)
         x = x.mean((1, 2))
         x = Dropout(self.dropout, deterministic=not train)(x)
         return dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

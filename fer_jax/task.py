@@ -9,8 +9,8 @@ import optax
 from flax.errors import FlaxError
 
 from fer_jax import data as fer_data
-from fer_jax.augment import augment, mixup, smooth_labels
-from fer_jax.data import CLASSES
+from fer_jax.augment import augment, mixup, shrink, smooth_labels
+from fer_jax.data import CLASSES, SIDE
 from fer_jax.models import make_model
 from train_jax import metrics
 from train_jax import task as task_lib
@@ -79,25 +79,28 @@ def model_of(settings: dict, where: str):
 
 def init_model(model, key):
     """{'params': ..., 'batch_stats': ...} for images of FER-2013's size."""
-    return model.init(key, jnp.zeros((1, 48, 48, 1)), train=False)
+    return model.init(key, jnp.zeros((1, SIDE, SIDE, 1)), train=False)
 
 
 def make_task(config, model, dataset, splits) -> Task:
     """Binds model, loss and data of a config for the training loop."""
     c = config.loss.to_dict()
     augmentation = config.augment.to_dict()
-    alpha = augmentation.pop("mixup")
+    alpha, sizes = augmentation.pop("mixup"), augmentation.pop("sizes")
+    check_sizes(sizes)
+    epochs = fit_settings(config, dataset)["epochs"]
     class_weights = jnp.asarray(
         balanced_class_weights(splits["train"].labels) if c["balanced"] else np.ones(len(CLASSES)),
         jnp.float32,
     )
 
-    def loss(params, batch_stats, batch, key):
+    def loss(params, batch_stats, batch, key, *, size=SIDE):
         augment_key, mixup_key, dropout_key = jax.random.split(key, 3)
         targets = smooth_labels(
             jax.nn.one_hot(batch["label"], len(CLASSES)), smoothing=c["label_smoothing"]
         )
         images = augment(augment_key, preprocess(batch["image"]), **augmentation)
+        images = shrink(images, size=size)
         images, targets = mixup(mixup_key, images, targets, alpha=alpha)
         logits, new = model.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -115,6 +118,9 @@ def make_task(config, model, dataset, splits) -> Task:
         }
         return value, (sums, new.get("batch_stats", {}))
 
+    # one function a size, so that each is compiled once
+    losses = {size: functools.partial(loss, size=size) for size in {*(s for s, _ in sizes), SIDE}}
+
     def evaluate(variables, batch):
         logits = model.apply(variables, preprocess(batch["image"]), train=False)
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
@@ -126,7 +132,7 @@ def make_task(config, model, dataset, splits) -> Task:
 
     return Task(
         init=functools.partial(init_model, model),
-        loss=loss,
+        loss=losses[SIDE],
         evaluate=evaluate,
         train=arrays(splits["train"]),
         valid=arrays(splits["valid"]),
@@ -136,7 +142,35 @@ def make_task(config, model, dataset, splits) -> Task:
             "classes": list(CLASSES),
         },
         unit="images",
+        loss_at=lambda epoch: losses[image_size(epoch, epochs, sizes)],
     )
+
+
+def image_size(epoch, epochs, sizes) -> int:
+    """The pixels of a side in an epoch, from 0, by `config.augment.sizes`.
+
+    At least the last two epochs have 48, for which batch norm then has the right statistics.
+    """
+    for pixels, until in sizes:
+        if epoch < min(round(until * epochs), epochs - 2):
+            return pixels
+    return SIDE
+
+
+def check_sizes(sizes):
+    """UserError unless they are (pixels, until which share of the epochs), shares growing."""
+    try:
+        pixels = [p for p, _ in sizes]
+        shares = [0, *(until for _, until in sizes), 1]
+        fine = all(isinstance(p, int) and 8 <= p <= SIDE for p in pixels)
+        fine = fine and all(a <= b for a, b in zip(shares, shares[1:], strict=False))
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise UserError(
+            f"config: augment.sizes must be pairs (pixels from 8 to {SIDE}, share of the epochs "
+            f"until which), with growing shares up to 1, got {sizes}"
+        )
 
 
 def train_valid_sha256(splits) -> str:

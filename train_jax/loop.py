@@ -109,7 +109,7 @@ def fit(
                 index, mask = epoch_order(size, batch_size, seed=seed, epoch=epoch)
                 done = int(state.step) - epoch * steps
                 state = train_epoch(
-                    program.train_step, state, data, index, mask, done=done,
+                    program.train_step_at(epoch), state, data, index, mask, done=done,
                     steps_per_call=steps_per_call, after_call=after_call,
                 )  # fmt: skip
                 row = {"epoch": epoch + 1} | metrics_lib.compute(state.metrics)

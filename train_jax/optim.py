@@ -50,23 +50,26 @@ def make_optimizer(*, name, schedule, weight_decay, momentum, clip_norm):
       name: 'adam' (Kingma & Ba 2015), 'adamw' (Loshchilov & Hutter 2019) or 'sgd' with Nesterov
         momentum.
       schedule: from `make_schedule`.
-      weight_decay: decoupled, times the learning rate, on arrays of 2 or more axes only (kernels,
-        not biases or batch-norm scales); 'adamw' only.
+      weight_decay: on arrays of 2 or more axes only (kernels, not biases or batch-norm scales).
+        'adamw': decoupled, times the learning rate. 'sgd': coupled, as torch.optim.SGD: the decay
+        times the parameter is added to the gradient, before the momentum and after the clipping.
       momentum: 'sgd' only.
       clip_norm: largest global norm of the gradient; 0 turns it off.
     """
     _check("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "finite and >= 0")
     _check("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
     _check("clip_norm", clip_norm, 0 <= clip_norm < math.inf, "finite and >= 0")
-    if weight_decay and name != "adamw":
-        raise ValueError(f"weight_decay is for 'adamw' only, got {weight_decay} with {name!r}")
+    if weight_decay and name == "adam":
+        raise ValueError(f"weight_decay is for 'adamw' and 'sgd', got {weight_decay} with {name!r}")
+    kernels = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
     if name == "adam":
         optimizer = optax.adam(schedule)
     elif name == "adamw":
-        kernels = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
         optimizer = optax.adamw(schedule, weight_decay=weight_decay, mask=kernels)
     elif name == "sgd":
         optimizer = optax.sgd(schedule, momentum=momentum, nesterov=True)
+        if weight_decay:
+            optimizer = optax.chain(optax.add_decayed_weights(weight_decay, kernels), optimizer)
     else:
         raise ValueError(f"optimizer must be one of {OPTIMIZERS}, got {name!r}")
     if clip_norm:
