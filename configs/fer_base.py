@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     # archive.zip, its unpacked folder, or the CSV; "drawn" takes drawn faces; "" takes
     # data/raw/fer2013, or else drawn faces
     c.data.path = ""
-    c.data.valid_fraction = 0.1  # of train, stratified; identical images stay on one side
+    c.data.valid_fraction = 0.1  # of train, stratified; identical images stay on one side; 0: none
     c.data.train_fraction = 1.0  # train on a stratified part of what is left, for quick experiments
     c.data.split_seed = 0  # of both; not the seed of the run, so that seeds share one split
 

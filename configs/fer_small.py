@@ -1,4 +1,4 @@
-"""At most 1M parameters, trained on two CPU cores: 4 blocks of two convolutions, small images first.
+"""At most 1M parameters, trained on two CPU cores: 8 convolutions, small images first.
 
 python launch.py --config=configs/fer_small.py --config.data.path=archive.zip
 

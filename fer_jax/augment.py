@@ -55,8 +55,7 @@ def affine_matrices(key, n, height, width, *, rotation, zoom, shift, probability
 
     An image is rotated with the given probability, and, independently, zoomed and shifted with it.
     """
-    _check_affine(rotation, zoom, shift)
-    _check_fraction("affine_probability", probability)
+    _check_affine(rotation, zoom, shift, probability)
     angle_key, zoom_key, shift_key = jax.random.split(key, 3)
     angle = _uniform(angle_key, (n, 1), rotation, probability)[:, 0] * (jnp.pi / 180)
     scale = 1 + _uniform(zoom_key, (n, 2), zoom, probability)
@@ -103,7 +102,7 @@ def random_affine(key, images, *, rotation, zoom, shift, probability=1):
       ValueError: a magnitude is outside its range.
     """
     _check_images(images)
-    _check_affine(rotation, zoom, shift)
+    _check_affine(rotation, zoom, shift, probability)
     if probability == 0 or (rotation == 0 and zoom == 0 and shift == 0):
         return images
     batch, height, width, _ = images.shape
@@ -257,7 +256,8 @@ def _check_fraction(name, value):
         raise ValueError(f"{name} must be in [0, 1], got {value}")
 
 
-def _check_affine(rotation, zoom, shift):
+def _check_affine(rotation, zoom, shift, probability):
+    _check_fraction("affine_probability", probability)
     if not 0 <= rotation <= 180:
         raise ValueError(f"rotation must be in [0, 180] degrees, got {rotation}")
     if not 0 <= zoom < 1:

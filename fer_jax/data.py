@@ -86,13 +86,16 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
     """(train, valid): a stratified part for validation, never with a twin of a training image.
 
     Pixel-identical images stay on one side, even where their labels differ. Each class gives
-    `fraction` of its images, to the nearest image where such groups allow. Order is kept.
+    `fraction` of its images, to the nearest image where such groups allow. Order is kept. With a
+    fraction of 0 all is for training.
 
     Raises:
-        UserError: `fraction` is not in (0, 1), or would leave one side empty.
+        UserError: `fraction` is not in [0, 1), or would leave one side empty.
     """
-    if not 0 < fraction < 1:
-        raise UserError(f"The validation fraction must be in (0, 1), got {fraction}.")
+    if not 0 <= fraction < 1:
+        raise UserError(f"The validation fraction must be in [0, 1), got {fraction}.")
+    if fraction == 0:
+        return train, Faces(train.images[:0], train.labels[:0])
     room = np.rint(fraction * np.bincount(train.labels, minlength=len(CLASSES))).astype(int)
     is_valid = np.zeros(len(train.labels), bool)
     groups = _twin_groups(train.images)

@@ -111,7 +111,7 @@ class BestCNN(nn.Module):
                 last = unit == len(block) - 1 and block is not self.features[-1]
                 y = MaxPool()(y) if last else y
                 x = ReLU()(batch_norm(y, train=train, dtype=self.dtype))
-            if block is not self.features[-1]:
+            if self.block_dropout and block is not self.features[-1]:
                 x = Dropout(self.block_dropout, deterministic=not train)(x)
         x = x.mean((1, 2))
         x = Dropout(self.dropout, deterministic=not train)(x)

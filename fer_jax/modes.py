@@ -92,15 +92,20 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
 
 def _score_run(config, workdir, model, task, dataset, splits):
     """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
+    c = config.checkpoint
+    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
     saved = checkpoints.best()
     variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
     logits_of = _make_logits_of(config, model, variables)
     valid = splits["valid"]
     temperature = {
-        view: fit_temperature(logits_of(valid.images, tta=view), valid.labels) for view in VIEWS
+        view: fit_temperature(logits_of(valid.images, tta=view), valid.labels)
+        if len(valid.labels)
+        else 1.0
+        for view in VIEWS
     }
-    about = {"weights": "best checkpoint", "epoch": len(saved.record["history"])}
+    splits = {name: faces for name, faces in splits.items() if len(faces.labels)}
+    about = {"weights": f"{c.select} checkpoint", "epoch": len(saved.record["history"])}
     counts = np.bincount(splits["train"].labels)
     result = _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
     return variables, temperature, result

@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
+from PIL import Image
 
 from fer_jax import augment
 
 KEY_TYPES = ["threefry2x32", "rbg"]
-OFF = {"flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "cutout": 0, "cutout_probability": 0}
+OFF = {
+    "flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "affine_probability": 1, "cutout": 0,
+    "cutout_probability": 0,
+}  # fmt: skip
 ON = {
     "flip": 0.5,
     "rotation": 20,
     "zoom": 0.3,
     "shift": 0.15,
+    "affine_probability": 0.9,
     "cutout": 6,
     "cutout_probability": 0.5,
 }
@@ -136,6 +141,34 @@ def test_draws_are_uniform_in_their_ranges_and_independent(key_type):
     assert np.abs(correlation).max() < 4 / np.sqrt(n)
 
 
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_each_operation_has_its_own_chance(key_type):
+    n, size, p = 4000, 20, 0.3
+    key, magnitudes = jax.random.key(1, impl=key_type), {"rotation": 30, "zoom": 0.3, "shift": 0.1}
+    always = augment.affine_matrices(key, n, size, size, **magnitudes)
+    matrices = augment.affine_matrices(key, n, size, size, **magnitudes, probability=p)
+    drawn = np.stack(drawn_parameters(matrices, size, size))
+    neutral = np.array([[0], [1], [1], [0], [0]])
+    done = np.abs(drawn - neutral) > 1e-4  # float32; all but 1 in 300 of the draws are larger
+    assert (done[1] == done[2]).mean() > 0.99 and (done[3] == done[4]).mean() > 0.99
+    operations = done[[0, 1, 3]]
+    assert np.abs(operations.mean(1) - p).max() < 4 * np.sqrt(p * (1 - p) / n)
+    assert np.abs(np.corrcoef(operations) - np.eye(3)).max() < 4 / np.sqrt(n)
+    # what is done is what would always have been done
+    expected = np.stack(drawn_parameters(always, size, size))
+    np.testing.assert_allclose(drawn, np.where(done, expected, neutral), atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [24, 36, 40])
+def test_shrink_equals_pillow(size):
+    images = make_images(3, 48, 48, 2)
+    ours = augment.shrink(jnp.asarray(images), size=size)
+    for image, result in zip(images, ours, strict=True):
+        for channel in range(2):
+            picture = Image.fromarray(image[..., channel]).resize((size, size), Image.BILINEAR)
+            np.testing.assert_allclose(result[..., channel], picture, atol=5e-5)
+
+
 def test_zoom_above_one_shrinks_the_picture():
     images = np.zeros(SHAPE, np.float32)
     images[:, 6:18, 6:18] = 1
@@ -165,6 +198,12 @@ def test_nothing_changes_when_all_are_off():
     images, key = jnp.asarray(make_images(4, 8, 9, 1)), jax.random.key(0)
     targets = jnp.eye(4, dtype=jnp.float32)
     assert augment.augment(key, images, **OFF) is images
+    assert (
+        augment.augment(key, images, **ON | {"affine_probability": 0, "flip": 0, "cutout": 0})
+        is images
+    )
+    assert augment.shrink(images, size=8) is not images  # which is 8x9
+    assert augment.shrink(images[:, :, :8], size=8).shape == (4, 8, 8, 1)
     assert augment.random_cutout(key, images, size=4, probability=0) is images
     mixed = augment.mixup(key, images, targets, alpha=0)
     assert mixed[0] is images and mixed[1] is targets
@@ -201,7 +240,7 @@ def test_every_part_has_its_own_key_and_its_own_settings(monkeypatch):
     assert len(keys) == 3 and len({jax.random.key_data(k).tobytes() for k in [key, *keys]}) == 4
     assert settings == [
         {"probability": 0.25},
-        {name: given[name] for name in ("rotation", "zoom", "shift")},
+        {name: given[name] for name in ("rotation", "zoom", "shift")} | {"probability": 0.9},
         {"size": given["cutout"], "probability": given["cutout_probability"]},
     ]
 
@@ -319,6 +358,7 @@ def test_smooth_labels():
         ("rotation", 200, "rotation must be in .* got 200"),
         ("zoom", 1, "zoom must be in .* got 1"),
         ("shift", -0.1, "shift must be in .* got -0.1"),
+        ("affine_probability", 1.5, "affine_probability must be in .* got 1.5"),
         ("cutout", -4, "size must be .* got -4"),
         ("cutout", 2.5, "size must be .* got 2.5"),
         ("cutout_probability", 2, "probability must be in .* got 2"),
