@@ -25,8 +25,8 @@ def get_config():
     c.augment.zoom = 0.2
     c.augment.shift = 0.15
     c.augment.affine_probability = 0.5
-    c.augment.sizes = ((24, 0.25), (36, 0.65))
-    c.train.epochs = 44
+    c.augment.sizes = ((24, 0.25), (36, 0.7))
+    c.train.epochs = 32
     c.train.batch_size = 64
     c.train.ema_decay = 0.999
     c.optimizer.name = "sgd"
