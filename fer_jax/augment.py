@@ -113,6 +113,65 @@ def random_affine(key, images, *, rotation, zoom, shift, probability=1):
     return affine_warp(images, matrices)
 
 
+def random_crop(key, images, *, size):
+    """f32[B, size, size, C]: of each image f32[B, H, W, C] a square at a random place.
+
+    All places are equally likely. A `size` of H and W returns the images as they are.
+    """
+    _check_images(images)
+    batch, height, width, channels = images.shape
+    if int(size) != size or not 0 < size <= min(height, width):
+        raise ValueError(f"crop must be from 1 to {min(height, width)} pixels, got {size}")
+    if (height, width) == (size, size):
+        return images
+    row_key, column_key = jax.random.split(key)
+    rows = jax.random.randint(row_key, (batch,), 0, height - size + 1, jnp.int32)
+    columns = jax.random.randint(column_key, (batch,), 0, width - size + 1, jnp.int32)
+
+    def one(image, row, column):
+        return jax.lax.dynamic_slice(image, (row, column, jnp.int32(0)), (size, size, channels))
+
+    return jax.vmap(one)(images, rows, columns)
+
+
+def random_light(key, images, *, brightness, contrast):
+    """Lights each image differently: f32[B, H, W, C] -> the same.
+
+    The distance of each pixel to the mean of its image is multiplied by U(1 - contrast,
+    1 + contrast), then U(-brightness, brightness), in the units of the pixels, is added. A net that
+    standardizes its images sees little of it.
+
+    Raises:
+      ValueError: brightness is negative, or contrast not in [0, 1).
+    """
+    _check_images(images)
+    if not 0 <= brightness < float("inf"):
+        raise ValueError(f"brightness must be finite and >= 0, got {brightness}")
+    if not 0 <= contrast < 1:
+        raise ValueError(f"contrast must be in [0, 1), got {contrast}")
+    if brightness == 0 and contrast == 0:
+        return images
+    shape = images.shape[0], 1, 1, 1
+    add_key, scale_key = jax.random.split(key)
+    add = jax.random.uniform(add_key, shape, jnp.float32, -brightness, brightness)
+    scale = jax.random.uniform(scale_key, shape, jnp.float32, 1 - contrast, 1 + contrast)
+    mean = images.mean((1, 2, 3), keepdims=True)
+    return (images - mean) * scale + mean + add
+
+
+def alternating_flip(images, *, odd):
+    """Mirrors each image left to right in every other epoch (Jordan 2024, "94 % on CIFAR-10 in 3.29
+    seconds"), so that two epochs show both views of all of them.
+
+    Args:
+      images: u8[B, H, W]. Which images are mirrored first is told by the parity of their sums of
+        pixels.
+      odd: whether the number of the epoch is odd.
+    """
+    parity = images.astype(jnp.int32).sum((1, 2)) % 2
+    return jnp.where((parity == int(odd))[:, None, None], images[:, :, ::-1], images)
+
+
 def random_cutout(key, images, *, size, probability):
     """Cutout (DeVries & Taylor 2017): hides one square of each image.
 
@@ -147,7 +206,7 @@ def random_cutout(key, images, *, size, probability):
     return jnp.where(chosen & rows & columns, images.mean((1, 2), keepdims=True), images)
 
 
-def mixup(key, images, targets, *, alpha):
+def mixup(key, images, targets, *, alpha, probability=1):
     """Mixup (Zhang et al. 2018): convex combinations of the batch with a permutation of itself.
 
     One lambda ~ Beta(alpha, alpha) a batch, the same for images and targets.
@@ -157,6 +216,7 @@ def mixup(key, images, targets, *, alpha):
       images: f32[B, H, W, C].
       targets: f32[B, K], class probabilities (one-hot or smoothed).
       alpha: finite, >= 0; 0 returns the inputs unchanged.
+      probability: of mixing a batch at all.
 
     Returns:
       (images f32[B, H, W, C], targets f32[B, K]).
@@ -164,10 +224,14 @@ def mixup(key, images, targets, *, alpha):
     _check_images(images)
     if not 0 <= alpha < float("inf"):
         raise ValueError(f"alpha must be finite and >= 0, got {alpha}")
-    if alpha == 0:
+    _check_fraction("mixup_probability", probability)
+    if alpha == 0 or probability == 0:
         return images, targets
     mix_key, partner_key = jax.random.split(key)
     mix = jax.random.beta(mix_key, alpha, alpha, dtype=jnp.float32)
+    if probability < 1:
+        chosen = jax.random.bernoulli(jax.random.fold_in(key, 0), float(probability))
+        mix = jnp.where(chosen, mix, 1)
     partner = jax.random.permutation(partner_key, images.shape[0])
     images = mix * images + (1 - mix) * images[partner]
     return images, mix * targets + (1 - mix) * targets[partner]
@@ -199,10 +263,13 @@ def augment(
     zoom: float,
     shift: float,
     affine_probability: float,
+    brightness: float,
+    contrast: float,
+    crop: int,
     cutout: int,
     cutout_probability: float,
 ):
-    """Flip, then rotation with zoom and shift in one resampling, then cutout.
+    """Flip, then rotation with zoom and shift in one resampling, then light, crop and cutout.
 
     Args:
       key: PRNG key; each part draws from its own key folded out of it, so that turning one part
@@ -213,22 +280,28 @@ def augment(
       zoom: largest deviation of the scale factors from 1.
       shift: largest translation, fraction of the height and of the width.
       affine_probability: share of the images rotated; zoomed; shifted, each drawn for itself.
+      brightness, contrast: see `random_light`.
+      crop: side of what is cut out of each image at a random place, pixels.
       cutout: side of the hidden square, pixels.
       cutout_probability: share of the images with a hidden square.
 
     Returns:
-      f32[B, H, W, C].
+      f32[B, crop, crop, C].
 
     Raises:
       ValueError: a setting is outside its range; see the parts.
     """
-    flip_key, affine_key, cutout_key = (jax.random.fold_in(key, part) for part in range(3))
+    flip_key, affine_key, cutout_key, crop_key, light_key = (
+        jax.random.fold_in(key, part) for part in range(5)
+    )
     if flip != 0:
         images = random_flip(flip_key, images, probability=flip)
     images = random_affine(
         affine_key, images, rotation=rotation, zoom=zoom, shift=shift,
         probability=affine_probability,
     )  # fmt: skip
+    images = random_light(light_key, images, brightness=brightness, contrast=contrast)
+    images = random_crop(crop_key, images, size=crop)
     return random_cutout(cutout_key, images, size=cutout, probability=cutout_probability)
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fer_jax.report import TWIN_WORDS, VIEW_WORDS, twin_free_rows
+
 TEXT = """\
 # {name}: facial expression, 7 classes, trained on {data}
 
@@ -16,15 +18,16 @@ Both are checked on load. This file was made from `model.json`.
 - **Input**: {preprocessing}: one face, upright, cropped from forehead to chin.
 - **Output**: logits, in this order: {classes}. Divided by the temperature {temperature:.3f} (with
   the mirror image averaged: {flipped:.3f}), fitted on validation, their softmax is a probability.
-- **Made by**: `{command}`, commit `{commit}`; epoch {epoch}, the best on validation{averaged}.
+- **Made by**: `{command}`, commit `{commit}`; epoch {epoch}, {selected}{averaged}.
 - **Data**: {data}, SHA-256 `{data_sha256}`; {train:,} images trained on.
 
 ## Figures
 
 {view}. Intervals: 95 %, Wilson. NLL: negative log-likelihood; ECE: expected calibration error, 15
-bins; both before and after the temperature, which minimises the NLL of `valid`. "Clean": without
-the images that have a pixel-identical twin in train. Epoch and temperature were chosen on `valid`,
-which is therefore no test.
+bins; both before and after the temperature, which minimises the NLL of `valid`.
+{twins}
+What was chosen on `valid` (the temperature, and the epoch where it is the best one) makes it no
+test.
 
 {table}
 
@@ -53,6 +56,7 @@ def text(name: str, card: dict) -> str:
     data, origin, scores = card["trained_on"], card["origin"], card["scores"]
     test = [s for s in scores["splits"] if s not in ("train", "valid")]
     ema = card["config"]["train"]["ema_decay"]
+    last = card["config"]["checkpoint"].get("select") == "last"
     return TEXT.format(
         name=name,
         data={"fer2013": "FER-2013", "drawn_faces": "drawn faces"}.get(data["name"], data["name"]),
@@ -66,10 +70,12 @@ def text(name: str, card: dict) -> str:
         command=origin["command"],
         commit=origin["git_commit"],
         epoch=card["epoch"],
+        selected="the last" if last else "the best on validation",
         averaged=f" (moving average of the weights, {ema})" if ema else "",
         data_sha256=data["sha256"],
         train=sum(data["counts"].values()),
-        view="Image and mirror averaged" if scores["tta"] == "flip" else "Single view",
+        view=VIEW_WORDS[scores["tta"]].capitalize(),
+        twins=TWIN_WORDS,
         table=_score_table(scores),
         coverage=_coverage_table({name: scores["splits"][name] for name in test}),
         confusions="; ".join(_confusions(scores["splits"], card["classes"])),
@@ -80,9 +86,9 @@ def text(name: str, card: dict) -> str:
 def _score_table(scores) -> str:
     rows = [(name, s) for name, s in scores["splits"].items()]
     rows += [
-        (f"{name}, clean", s)
-        for name, s in scores["clean"].items()
-        if s["n"] < scores["splits"][name]["n"]
+        (name, s)
+        for name, s in twin_free_rows(scores)
+        if s["n"] < scores["splits"][name.split(",")[0]]["n"]
     ]
     lines = [
         "| split | n | accuracy | macro F1 | NLL | ECE | NLL after | ECE after |",

@@ -28,6 +28,11 @@ def make_model(name, *, num_classes, **settings) -> nn.Module:
     raise ValueError(f"model.name must be one of {MODELS}, got {name!r}")
 
 
+def takes_any_size(model) -> bool:
+    """Whether a model has a mean over the pixels as its head, so that images need not be 48x48."""
+    return getattr(model, "any_size", False)
+
+
 class SimpleCNN(nn.Module):
     """Models 1, 2 and 3 of the original study.
 
@@ -93,6 +98,7 @@ class BestCNN(nn.Module):
     second unit of a block on, the input is added to the output (He et al. 2016).
     """
 
+    any_size = True
     num_classes: int
     features: tuple[tuple[int, ...], ...]  # of each unit of each block
     standardize: bool  # each image to mean 0 and about unit contrast first

@@ -235,9 +235,12 @@ def test_training_images_are_augmented_and_validation_images_are_not():
 def test_every_augmentation_setting_arrives(monkeypatch):
     given = {
         "flip": 0.25, "rotation": 7.0, "zoom": 0.125, "shift": 0.0625, "affine_probability": 0.5,
-        "cutout": 9, "cutout_probability": 0.75,
+        "crop": 48, "brightness": 0.2, "contrast": 0.1, "cutout": 9, "cutout_probability": 0.75,
     }  # fmt: skip
-    config = config_of(**{f"augment__{k}": v for k, v in given.items()}, augment__mixup=0.3)
+    config = config_of(
+        **{f"augment__{k}": v for k, v in given.items()}, augment__mixup=0.3,
+        augment__mixup_probability=0.4,
+    )  # fmt: skip
     made, params, stats = make(config)
     batch = batch_of(4)
     mismatch = batch | {"label": batch["label"][::-1].copy()}
@@ -251,15 +254,15 @@ def test_every_augmentation_setting_arrives(monkeypatch):
         seen["augment"] = (key, settings)
         return images
 
-    def mixup(key, images, targets, *, alpha):
-        seen["mixup"] = (key, alpha)
+    def mixup(key, images, targets, **settings):
+        seen["mixup"] = (key, settings)
         return images[::-1], targets[::-1]
 
     monkeypatch.setattr(task, "augment", augment)
     monkeypatch.setattr(task, "mixup", mixup)
     value = made.loss(params, stats, batch, KEY)[0]
     assert seen["augment"][1] == given
-    assert seen["mixup"][1] == 0.3
+    assert seen["mixup"][1] == {"alpha": 0.3, "probability": 0.4}
     keys = [jax.random.key_data(seen[part][0]) for part in ("augment", "mixup")]
     assert (keys[0] != keys[1]).any()
     # the mixed targets belong to the mixed images
@@ -310,6 +313,47 @@ def halves(images):
     return (rows @ (images / 255) @ rows.T).astype(np.float32)[..., None]
 
 
+def test_alternating_flip_goes_by_the_parity_of_the_epoch():
+    made, params, stats = make(config_of(augment__alternate_flip=True))
+    plain, _, _ = make(config_of())
+    batch = batch_of(5)
+    batch["image"][:3, 0, 0] ^= 1  # squares of 144 pixels have even sums
+    parity = batch["image"].astype(int).sum((1, 2)) % 2
+    assert set(parity) == {0, 1}
+    for epoch in range(4):
+        images = batch["image"].copy()
+        turned = parity == epoch % 2
+        images[turned] = images[turned][:, :, ::-1]
+        expected = plain.loss(params, stats, batch | {"image": images}, KEY)[0]
+        found = made.loss_at(epoch)(params, stats, batch, KEY)[0]
+        assert found == pytest.approx(float(expected), rel=1e-6)
+    assert made.loss_at(0) is made.loss_at(2) and made.loss_at(1) is made.loss_at(3)
+    assert plain.loss_at(0) is plain.loss_at(1) is plain.loss
+
+
+def test_crops_are_trained_on_at_their_own_size():
+    model = BestCNN(num_classes=7, features=((2,), (2, 2)), standardize=True, dropout=0.0)
+    made, params, stats = make(config_of(augment__crop=44, augment__sizes=((24, 0.5),)), model)
+    seen = []
+
+    def apply(variables, images, **rest):
+        seen.append(images.shape)
+        return type(model).apply(model, variables, images, **rest)
+
+    object.__setattr__(model, "apply", apply)
+    batch = batch_of(3)
+    for epoch in (0, 59):
+        made.loss_at(epoch)(params, stats, batch, KEY)
+    made.evaluate({"params": params, "batch_stats": stats}, batch)
+    assert seen == [(3, 24, 24, 1), (3, 44, 44, 1), (3, 48, 48, 1)]
+
+
+@pytest.mark.parametrize("fields", [{"augment__crop": 44}, {"augment__sizes": ((24, 0.5),)}])
+def test_a_net_of_one_size_gets_no_other(fields):
+    with pytest.raises(UserError, match="augment.crop and augment.sizes need .* got 'simple'"):
+        task.build_model(config_of(**fields))
+
+
 SIZES = ((24, 0.3), (36, 0.7))
 
 
@@ -330,8 +374,9 @@ def test_sizes_of_the_epochs(epochs, sizes, expected):
 
 @pytest.mark.parametrize("sizes", [((24, 0.7), (36, 0.3)), ((60, 0.5),), ((24, 1.5),), (24, 0.5)])
 def test_sizes_that_cannot_be_are_refused(sizes):
+    model = BestCNN(num_classes=7, features=((2,), (2, 2)), standardize=True, dropout=0.0)
     with pytest.raises(UserError, match="augment.sizes must be pairs"):
-        make(config_of(augment__sizes=sizes))
+        make(config_of(augment__sizes=sizes), model)
 
 
 def test_training_moves_batch_statistics_and_drops():
