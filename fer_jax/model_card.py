@@ -7,7 +7,7 @@ from fer_jax.report import TWIN_WORDS, VIEW_WORDS, twin_free_rows
 TEXT = """\
 # {name}: facial expression, 7 classes, trained on {data}
 
-`model.safetensors` holds {parameters:,} parameters and {statistics:,} batch statistics (float32),
+`model.safetensors` holds {parameters:,} parameters and {statistics:,} batch statistics ({dtypes}),
 SHA-256 `{sha256}`. `model.json` holds what belongs to them: model, order of the classes,
 preprocessing, temperature, scores with confusion matrices, config, versions. Neither runs code.
 Both are checked on load. This file was made from `model.json`.
@@ -17,17 +17,16 @@ Both are checked on load. This file was made from `model.json`.
 
 - **Input**: {preprocessing}: one face, upright, cropped from forehead to chin.
 - **Output**: logits, in this order: {classes}. Divided by the temperature {temperature:.3f} (with
-  the mirror image averaged: {flipped:.3f}), fitted on validation, their softmax is a probability.
+  the mirror image averaged: {flipped:.3f}), {fitted}, their softmax is a probability.
 - **Made by**: `{command}`, commit `{commit}`; epoch {epoch}, {selected}{averaged}.
 - **Data**: {data}, SHA-256 `{data_sha256}`; {train:,} images trained on.
 
 ## Figures
 
 {view}. Intervals: 95 %, Wilson. NLL: negative log-likelihood; ECE: expected calibration error, 15
-bins; both before and after the temperature, which minimises the NLL of `valid`.
+bins; both before and after the temperature.
 {twins}
-What was chosen on `valid` (the temperature, and the epoch where it is the best one) makes it no
-test.
+{chosen}
 
 {table}
 
@@ -57,6 +56,12 @@ def text(name: str, card: dict) -> str:
     test = [s for s in scores["splits"] if s not in ("train", "valid")]
     ema = card["config"]["train"]["ema_decay"]
     last = card["config"]["checkpoint"].get("select") == "last"
+    chosen = "the temperature" if last else "the epoch, with the temperature,"
+    validated = "valid" in scores["splits"]
+    folds = card["config"]["data"].get("soft_labels")
+    fitted = (
+        "fitted on validation" if validated else "of cross-validation" if folds else "not fitted"
+    )
     return TEXT.format(
         name=name,
         data={"fer2013": "FER-2013", "drawn_faces": "drawn faces"}.get(data["name"], data["name"]),
@@ -65,6 +70,9 @@ def text(name: str, card: dict) -> str:
         sha256=card["sha256"],
         preprocessing=card["preprocessing"],
         classes=", ".join(card["classes"]),
+        dtypes=_dtypes(card),
+        fitted=fitted,
+        chosen=f"`valid` is no test: {chosen} was chosen on it." if validated else "",
         temperature=card["temperature"]["none"],
         flipped=card["temperature"]["flip"],
         command=origin["command"],
@@ -81,6 +89,11 @@ def text(name: str, card: dict) -> str:
         confusions="; ".join(_confusions(scores["splits"], card["classes"])),
         warning=DRAWN if data["name"] == "drawn_faces" else "",
     )
+
+
+def _dtypes(card) -> str:
+    half = [name for name, kind in card["arrays"].items() if kind.startswith("float16")]
+    return f"float32, {len(half)} kernels of them in float16" if half else "float32"
 
 
 def _score_table(scores) -> str:

@@ -112,11 +112,14 @@ def _train_fold(config, workdir, model) -> dict:
 
 
 def export(config, workdir: Path, *, weights: str | None):
-    """Writes the weights of a run, or `weights`, into `workdir`/export in half the bytes, or as far
-    on the way as no answer on validation and test images changes, seen singly and with mirrors."""
-    source = weights_lib.choose(weights, workdir)
-    classifier = weights_lib.load(source)
-    splits = _divided(fer_data.load(config.data.path), classifier.card, source)
+    """Writes `weights` into `workdir` in half the bytes, or as far on the way as no answer on
+    validation and test images changes, seen singly and with mirrors."""
+    if not weights:
+        raise UserError("--mode=export needs --weights=FOLDER, such as RUN/export")
+    if (workdir / "config.json").exists():
+        raise UserError(f"{workdir} holds a run: give --workdir=NEW, which the weights fill alone")
+    classifier = weights_lib.load(Path(weights))
+    splits = _divided(fer_data.load(config.data.path), classifier.card, weights)
     images = np.concatenate([f.images for name, f in splits.items() if name != "train"])
 
     def answers(variables):
@@ -125,11 +128,11 @@ def export(config, workdir: Path, *, weights: str | None):
 
     expected = answers(classifier.variables)
     half = weights_lib.shrink(
-        classifier, workdir / "export",
+        classifier, workdir,
         lambda variables: all(map(np.array_equal, answers(variables), expected)),
     )  # fmt: skip
     print(
-        f"weights: {workdir / 'export'}, in 16 bits: {', '.join(half) or 'none'}; no answer on "
+        f"weights: {workdir}, in 16 bits: {', '.join(half) or 'none'}; no answer on "
         f"{len(images):,} images changed"
     )
 

@@ -197,19 +197,27 @@ def test_clean_drops_exactly_the_twins(run, network):
     assert clean["PublicTest"]["nll"] == pytest.approx(nll, rel=1e-5)
 
 
-def test_the_third_row_drops_the_same_photograph_lit_otherwise_too(run, network):
-    test, train = run.splits["PublicTest"], run.splits["train"]
-    r = np.corrcoef(
-        test.images.reshape(len(test.labels), -1), train.images.reshape(len(train.labels), -1)
-    )
-    near = r[: len(test.labels), len(test.labels) :].max(1) >= 0.9
-    # easy faces of one class resemble one another
-    assert TWINS < near.sum() < len(near)
-    found = run.eval["no_near_twins"]["PublicTest"]
-    assert found["n"] == (~near).sum()
-    logp = log_probabilities(*network, test.images[~near])
-    nll = -logp[np.arange(len(logp)), test.labels[~near]].mean()
-    assert found["nll"] == pytest.approx(nll, rel=1e-5)
+def test_the_third_row_drops_the_same_photograph_lit_otherwise_too(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 7, 34).astype(np.int32)
+    images = rng.integers(0, 256, (34, 48, 48), dtype=np.uint8)
+    train, test = Faces(images[:20], labels[:20]), Faces(images[20:], labels[20:])
+    test.images[0] = train.images[3]
+    test.images[1] = train.images[4] // 2 + 30
+    logits = {n: rng.normal(size=(n, 7)) for n in (20, 14)}
+    about = {"data": "drawn_faces", "sha256": "", "epoch": 1, "tta": "none", "weights": "x"}
+    result = evaluate.score(
+        tmp_path, lambda images: logits[len(images)], {"train": train, "PublicTest": test},
+        temperature=1.3, majority=3, about=about,
+    )  # fmt: skip
+    assert result["no_near_twins"].keys() == {"PublicTest"} == result["clean"].keys()
+    for name, first in (("splits", 0), ("clean", 1), ("no_near_twins", 2)):
+        found, n = result[name]["PublicTest"], 14 - first
+        logp = logits[14][first:] - np.log(np.exp(logits[14][first:]).sum(1, keepdims=True))
+        assert found["n"] == n
+        assert found["accuracy"] == np.mean(logp.argmax(1) == test.labels[first:])
+        assert found["nll"] == pytest.approx(nll(logp, test.labels[first:]), rel=1e-5)
+        assert found["calibrated"]["nll"] != found["nll"]
 
 
 def test_the_best_epoch_is_evaluated_not_the_last(run):
@@ -471,13 +479,18 @@ def test_export_in_half_the_bytes_as_far_as_no_answer_changes(run, copy, monkeyp
     """A kernel of which the answers depend on the last bits stays as it is."""
     source = weights.load(copy / "export")
     modes.export(make_config(), copy.parent / "half", weights=str(copy / "export"))
-    small = weights.load(copy.parent / "half" / "export")
+    small = weights.load(copy.parent / "half")
+    assert (small.folder / "README.md").read_text().startswith("# half: ")
     assert "float16" in str(small.card["arrays"]) and small.temperature == source.temperature
     images = run.splits["PublicTest"].images
     answers = [log_probabilities(c.model, c.variables, images).argmax(1) for c in (source, small)]
     np.testing.assert_array_equal(*answers)
     sizes = [(c.folder / "model.safetensors").stat().st_size for c in (source, small)]
     assert sizes[1] < 0.6 * sizes[0]
+
+    for workdir, given in ((copy, str(copy / "export")), (copy.parent / "new", None)):
+        with pytest.raises(UserError, match="--workdir=NEW|--weights=FOLDER"):
+            modes.export(make_config(), workdir, weights=given)
 
     kept = "params/Dense_0/kernel"  # the largest, which is tried first
     original = weights.flatten_dict(source.variables, sep="/")[kept]
