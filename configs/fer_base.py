@@ -63,8 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.epochs_on_drawn_faces = 8  # the same, where no FER-2013 is found
     c.train.batch_size = 32  # images
     c.train.eval_batch_size = 256  # images
-    # in one compiled call; 0: 1 on a CPU, where a scanned convolution is 35 times slower, else 32
-    c.train.steps_per_call = 0
+    c.train.steps_per_call = 0  # in one compiled call; 0: 1 on a CPU, else an epoch, at most 512
     c.train.deterministic = False  # GPU: the same bits in every run, slower; a CPU gives them so
     c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
 

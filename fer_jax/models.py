@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from fer_jax.batch_norm import BatchNorm
 from fer_jax.convolution import conv2d
 from train_jax.dropout import Dropout
 
@@ -51,7 +52,7 @@ class SimpleCNN(nn.Module):
     def __call__(self, x, *, train: bool):
         def after(x):
             if self.batch_norm:
-                x = batch_norm(x, train=train, dtype=self.dtype)
+                x = BatchNorm(self.dtype)(x, train=train)
             return Dropout(self.dropout, deterministic=not train)(x)
 
         for features in self.features:
@@ -78,11 +79,11 @@ class LoboCNN(nn.Module):
 
         x = ReLU()(conv(32, dtype=self.dtype)(x))
         x = ReLU()(conv(64, dtype=self.dtype)(x))
-        x = batch_norm(x, train=train, dtype=self.dtype)
+        x = BatchNorm(self.dtype)(x, train=train)
         x = drop(0.25, MaxPool()(x))
         x = ReLU()(conv(128, dtype=self.dtype)(x))
         x = ReLU()(conv(256, padding="VALID", dtype=self.dtype)(x))
-        x = batch_norm(x, train=train, dtype=self.dtype)
+        x = BatchNorm(self.dtype)(x, train=train)
         x = drop(0.25, MaxPool()(x))
         x = x.reshape(x.shape[0], -1)
         x = drop(0.5, ReLU()(dense(1024, dtype=self.dtype)(x)))
@@ -116,7 +117,7 @@ class BestCNN(nn.Module):
                     y = y + x
                 last = unit == len(block) - 1 and block is not self.features[-1]
                 y = MaxPool()(y) if last else y
-                x = ReLU()(batch_norm(y, train=train, dtype=self.dtype))
+                x = ReLU()(BatchNorm(self.dtype)(y, train=train))
             if self.block_dropout and block is not self.features[-1]:
                 x = Dropout(self.block_dropout, deterministic=not train)(x)
         x = x.mean((1, 2))
@@ -157,11 +158,6 @@ def conv(features, *, padding="SAME", use_bias=True, init="glorot_uniform", dtyp
 def dense(features, *, dtype):
     """A dense layer, initialised as Keras does."""
     return nn.Dense(features, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype)
-
-
-def batch_norm(x, *, train, dtype):
-    """Batch norm with the epsilon of Keras; the statistics are always f32."""
-    return nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=dtype)(x)
 
 
 def max_pool(x):

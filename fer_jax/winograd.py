@@ -1,43 +1,13 @@
-"""A 3x3 convolution with 4 multiplications an output in place of 9: F(2x2, 3x3) of Lavin & Gray
-2016, "Fast algorithms for convolutional neural networks" (arXiv 1509.09308).
+"""CPU only: a 3x3 convolution with 4 multiplications an output in place of 9.
 
-B = batch, H, W = pixels, both even, C = channels. The image is cut into tiles of 2x2 outputs, each
-with the 4x4 inputs that it depends on. Tile and kernel are turned into 4x4 places each, multiplied
-place by place, which is one matrix product over the channels for each of the 16, and turned back.
+F(2x2, 3x3) of Lavin & Gray 2016, "Fast algorithms for convolutional neural networks" (arXiv
+1509.09308). B = batch, H, W = pixels, both even, C = channels. The image is cut into tiles of 2x2
+outputs, each with the 4x4 inputs that it depends on. Tile and kernel are turned into 4x4 places
+each, multiplied place by place, which is one matrix product over the channels for each of the 16,
+and turned back.
 """
 
-import jax
 import jax.numpy as jnp
-
-MAX_SIDE, MAX_SIDE_IN_TRAINING = 12, 6  # pixels
-MIN_CHANNELS, MIN_TILES = 128, 256
-
-
-def pays(x, kernel, padding) -> bool:
-    """Whether `conv3x3` computes this layer, and faster than XLA's convolution.
-
-    On a CPU without AVX-512 (2 cores, f32, 64 images) it takes 0.67 of the time of XLA's at 6x6
-    with 256 channels and 0.73 at 12x12 with 128, but 1.04 at 24x24 with 64, where it moves as much
-    memory as it saves products, and 0.8 to 1.2 for 8 images, for which it turns the kernel all the
-    same. Prediction of 64 faces by fer_best takes 0.88. GPUs have theirs in cuDNN.
-    """
-    b, h, w, c = x.shape
-    return (
-        jax.default_backend() == "cpu"
-        and (kernel.shape[:2], padding, h % 2, w % 2) == ((3, 3), "SAME", 0, 0)
-        and max(h, w) <= MAX_SIDE
-        and c >= MIN_CHANNELS
-        and b * (h // 2) * (w // 2) >= MIN_TILES
-    )
-
-
-def pays_in_training(x, kernel, padding) -> bool:
-    """The same for a layer that is differentiated, too.
-
-    Up to 6x6 a step of fer_best takes 0.8 of the time. Layers of 12x12 gain nothing more: their
-    gradients take as long as XLA's, and compiling takes 0.12 GB and 3 s more.
-    """
-    return pays(x, kernel, padding) and max(x.shape[1:3]) <= MAX_SIDE_IN_TRAINING
 
 
 def conv3x3(x, kernel):

@@ -130,6 +130,7 @@ def make_task(config, model, dataset, splits, vocabularies) -> Task:
             "kannada_sha256": vocabularies.kannada.sha256,
         },
         unit="sentences",
+        steps_per_call_on_cpu=8,  # an epoch of 512 pairs; products lose nothing inside a loop
     )
 
 

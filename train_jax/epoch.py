@@ -9,6 +9,8 @@ import numpy as np
 
 from train_jax import metrics as metrics_lib
 
+MAX_STEPS_A_CALL = 512
+
 
 def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, after_call):
     """Runs the steps `done`, done + 1, ... of one epoch. Returns the state.
@@ -19,14 +21,13 @@ def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, a
       data: the train split on the devices.
       index, mask: i32[steps, B], f32[steps, B], from `epoch_order`.
       done: steps of this epoch that are behind us, a multiple of steps_per_call.
-      steps_per_call: see `make_train_step`.
+      steps_per_call: of each call but the last, which has what is left.
       after_call: (state, steps done) -> None, after each call.
     """
     steps, before = len(index), None
     for first in range(done, steps, steps_per_call):
-        calls = slice(first, first + steps_per_call)
-        rows = _fill(index[calls], steps_per_call), _fill(mask[calls], steps_per_call)
-        state, bad_step = train_step(state, data, *rows)
+        call = slice(first, first + steps_per_call)
+        state, bad_step = train_step(state, data, index[call], mask[call])
         # One call runs while the next is prepared, not more: Ctrl-C is heard within a step, and
         # a loss that is not finite stops the epoch.
         if before is not None and int(before) >= 0:
@@ -34,6 +35,18 @@ def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, a
         before = bad_step
         after_call(state, min(first + steps_per_call, steps))
     return state
+
+
+def steps_a_call(steps, *, platform, on_cpu) -> int:
+    """Training steps of one compiled call, where the config leaves it open.
+
+    Elsewhere than on a CPU the host should not be waited for: the whole epoch of `steps` is one
+    call, or a long one equal calls of at most 512, so that a signal is heard within seconds. On a
+    CPU `on_cpu`, the task's own number.
+    """
+    if platform == "cpu":
+        return min(on_cpu, steps)
+    return math.ceil(steps / math.ceil(steps / MAX_STEPS_A_CALL))
 
 
 def evaluate(eval_step, variables, data, n, batch_size, *, after_call=lambda: None) -> dict:
@@ -69,8 +82,3 @@ def batches(n, batch_size):
 def size_of(data) -> int:
     """The number of examples of a dict of arrays."""
     return len(next(iter(data.values())))
-
-
-def _fill(rows, length):
-    """Rows of zeros appended up to `length`: with a mask of zeros, steps that do nothing."""
-    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])

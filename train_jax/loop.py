@@ -15,7 +15,7 @@ import numpy as np
 from train_jax import metrics as metrics_lib
 from train_jax import parallel
 from train_jax.checkpoint import Checkpoints
-from train_jax.epoch import epoch_order, evaluate, size_of, train_epoch
+from train_jax.epoch import epoch_order, evaluate, size_of, steps_a_call, train_epoch
 from train_jax.errors import UserError
 from train_jax.interrupt import Interrupted, watch_signals
 from train_jax.program import build
@@ -50,8 +50,7 @@ def fit(
       prng: 'threefry2x32', or 'rbg', whose bits are cheaper on a CPU.
       epochs: passes over the train split, at most.
       batch_size, eval_batch_size: examples.
-      steps_per_call: training steps in one compiled call, see `make_train_step`; 0 for 1 on a CPU,
-        where a convolution inside a scan is 35 times slower, and 32 elsewhere.
+      steps_per_call: training steps in one compiled call; 0: see `steps_a_call`.
       ema_decay: of the moving average that is validated in place of the parameters; 0 turns it off.
       optimizer: arguments of `make_optimizer`, but the schedule.
       schedule: arguments of `make_schedule`, with warmup_epochs in place of both numbers of steps.
@@ -68,17 +67,15 @@ def fit(
         on, and a monitor that is used needs it. (Without `task.valid` rows have no val_ metrics.)
       Interrupted: after SIGINT or SIGTERM; all is saved.
     """
-    steps_per_call = steps_per_call or (1 if jax.default_backend() == "cpu" else 32)
-    _check_counts(
-        epochs=epochs,
-        batch_size=batch_size,
-        eval_batch_size=eval_batch_size,
-        steps_per_call=steps_per_call,
-    )
+    _check_counts(epochs=epochs, batch_size=batch_size, eval_batch_size=eval_batch_size)
     mesh = parallel.make_mesh(devices)
     _check_divisible(mesh.size, batch_size=batch_size, eval_batch_size=eval_batch_size)
     size = size_of(task.train)
     steps = math.ceil(size / batch_size)
+    steps_per_call = steps_per_call or steps_a_call(
+        steps, platform=mesh.devices.flat[0].platform, on_cpu=task.steps_per_call_on_cpu
+    )
+    _check_counts(steps_per_call=steps_per_call)
     data, valid = (parallel.shard_rows(split, mesh) for split in (task.train, task.valid))
     try:
         checkpoints = Checkpoints(

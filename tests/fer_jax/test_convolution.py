@@ -1,4 +1,4 @@
-"""Grey images as shifted sums and Winograd's convolution, against XLA's and numpy's."""
+"""What a CPU computes in place of XLA's convolution: shifted sums and Winograd's algorithm."""
 
 import functools
 
@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from fer_jax import convolution, winograd
+from fer_jax.models import make_model
 
 GREY = [  # images, kernel, padding
     ((2, 48, 48, 1), (3, 3, 1, 32), "SAME"),
@@ -58,22 +60,30 @@ def close(found, expected):
     )  # fmt: skip
 
 
+def xlas(function, *arrays, platform="cpu") -> int:
+    """How many convolutions of XLA a program for `platform` holds."""
+    lowered = jax.jit(function).trace(*arrays).lower(lowering_platforms=(platform,))
+    return lowered.as_text().count("stablehlo.convolution")
+
+
 def uses_xla(*arrays, **settings) -> bool:
-    return "conv_general_dilated" in str(
-        jax.make_jaxpr(functools.partial(ours, **settings))(*arrays)
-    )
+    return xlas(functools.partial(ours, **settings), *arrays) > 0
 
 
 @pytest.mark.parametrize("images, kernel, padding", GREY + WINOGRAD + WINOGRAD_FORWARD)
-def test_values_and_gradients_are_those_of_xla(images, kernel, padding):
+def test_values_and_gradients_in_both_directions_are_those_of_xla(images, kernel, padding):
     x, k = draw(images, kernel)
     assert not uses_xla(x, k, padding=padding)
-    expected, backward = jax.vjp(functools.partial(by_flax, padding=padding), x, k)
-    found, our_backward = jax.vjp(functools.partial(ours, padding=padding), x, k)
-    close(jax.jit(functools.partial(ours, padding=padding))(x, k), expected)
+    theirs, mine = (functools.partial(f, padding=padding) for f in (by_flax, ours))
+    expected, backward = jax.vjp(theirs, x, k)
+    found, our_backward = jax.vjp(mine, x, k)
+    close(jax.jit(mine)(x, k), expected)
     close(found, expected)
     cotangent = draw(expected.shape, seed=1)[0]
-    close(our_backward(cotangent), backward(cotangent))
+    close(jax.jit(our_backward)(cotangent), backward(cotangent))
+    tangents = tuple(draw(images, kernel, seed=2))
+    close(jax.jit(functools.partial(jax.jvp, mine))((x, k), tangents),
+          jax.jvp(theirs, (x, k), tangents))  # fmt: skip
 
 
 def valid_by_numpy(x, kernel):
@@ -105,10 +115,8 @@ def test_all_else_is_xlas(settings, channels):
 
 @pytest.mark.parametrize("images, kernel, padding", GREY[:3] + WINOGRAD + WINOGRAD_FORWARD)
 def test_what_is_differentiated_is_xlas_but_small_winograds(images, kernel, padding):
-    def gradients(x, k):
-        return jax.grad(lambda x, k: (ours(x, k, padding=padding) ** 2).sum(), (0, 1))(x, k)
-
-    found = str(jax.make_jaxpr(gradients)(*draw(images, kernel))).count("conv_general_dilated")
+    gradients = jax.grad(lambda x, k: (ours(x, k, padding=padding) ** 2).sum(), (0, 1))
+    found = xlas(gradients, *draw(images, kernel))
     assert found == (0 if (images, kernel, padding) in WINOGRAD else 3)
 
 
@@ -117,10 +125,55 @@ def test_winograd_is_left_where_it_does_not_pay(images, kernel, padding):
     assert uses_xla(*draw(images, kernel), padding=padding)
 
 
-def test_winograd_is_for_the_cpu_alone(monkeypatch):
-    x, k = draw(*WINOGRAD[0][:2])
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert uses_xla(x, k)
+@pytest.fixture(scope="module")
+def net():
+    """(model, variables, images) with a layer of each kind."""
+    model = make_model(
+        "best", num_classes=7, features=((4,), (4,), (128, 128), (128, 128)), standardize=True,
+        dropout=0.0,
+    )  # fmt: skip
+    x = draw((32, 48, 48, 1))[0]
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), x[:1])
+    return model, variables, x
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_program_for_another_platform_has_nothing_of_the_cpus(net, platform):
+    model, variables, x = net
+    predict = functools.partial(model.apply, train=False)
+    assert xlas(predict, variables, x, platform=platform) == 6
+    assert xlas(predict, variables, x) == 2
+
+    def loss(params):
+        rest = {"batch_stats": variables["batch_stats"], "params": params}
+        return model.apply(rest, x, train=True, mutable=["batch_stats"])[0].std()
+
+    by_plain_xla = 6 + 6 + 5  # forward; gradients of the kernels; of the inputs but the images
+    assert xlas(jax.grad(loss), variables["params"], platform=platform) == by_plain_xla
+    assert xlas(jax.grad(loss), variables["params"]) == by_plain_xla - 2 * 3
+
+
+def test_a_program_for_any_number_of_images_can_be_exported(net):
+    model, variables, x = net
+    images = jax.ShapeDtypeStruct(export.symbolic_args_specs(x, "b, 48, 48, 1").shape, x.dtype)
+    predict = jax.jit(functools.partial(model.apply, train=False))
+    exported = export.export(predict, platforms=["cpu", "cuda"])(variables, images)
+    found = exported.call(variables, x[:3])
+    close(found, predict(variables, x[:3]))
+
+
+@pytest.mark.parametrize("images, kernel, padding", [GREY[1], WINOGRAD[1]])
+def test_second_derivatives_are_those_of_xla(images, kernel, padding):
+    """Forwards over backwards, which a custom_vjp refuses."""
+    x, k = draw(images, kernel)
+
+    def loss(layer, scale):
+        return (layer(scale * x, k, padding=padding) ** 3).mean()
+
+    found, expected = (
+        jax.jit(jax.hessian(functools.partial(loss, f)))(jnp.float32(1)) for f in (ours, by_flax)
+    )
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_winograd_by_numpy():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from train_jax import metrics
-from train_jax.epoch import batches, epoch_order, evaluate, size_of, train_epoch
+from train_jax.epoch import batches, epoch_order, evaluate, size_of, steps_a_call, train_epoch
 
 SIZES = [(22, 4), (20, 4), (1, 1), (7, 32), (5, 5), (6, 5)]  # (n, batch size)
 
@@ -88,7 +88,7 @@ class Recorder:
 
 @pytest.mark.parametrize("steps_per_call", [1, 2, 4, 6, 50])
 @pytest.mark.parametrize("done_calls", [0, 1])
-def test_an_epoch_is_done_in_equal_calls_from_where_it_was_left(steps_per_call, done_calls):
+def test_an_epoch_is_done_in_calls_from_where_it_was_left(steps_per_call, done_calls):
     index, mask = epoch_order(22, 4, seed=0, epoch=0)
     done, seen, step = min(done_calls * steps_per_call, 6), [], Recorder()
     state = train_epoch(
@@ -96,8 +96,9 @@ def test_an_epoch_is_done_in_equal_calls_from_where_it_was_left(steps_per_call, 
         after_call=lambda state, steps: seen.append((state, steps)),
     )  # fmt: skip
     assert step.rows == index[done:][mask[done:] == 1].tolist()
-    shape = (steps_per_call, 4)
-    assert set(step.shapes) <= {(shape, shape, np.dtype(np.int32), np.dtype(np.float32))}
+    lengths = [min(steps_per_call, 6 - first) for first in range(done, 6, steps_per_call)]
+    kinds = np.dtype(np.int32), np.dtype(np.float32)
+    assert step.shapes == [((n, 4), (n, 4), *kinds) for n in lengths]
     assert [s for _, s in seen] == [
         min(s + steps_per_call, 6) for s in range(done, 6, steps_per_call)
     ]
@@ -115,6 +116,23 @@ def test_a_bad_loss_ends_the_epoch_at_most_one_call_later(bad_call):
     )  # fmt: skip
     assert len(step.shapes) == min(bad_call + 2, 6)
     assert seen == list(range(1, bad_call + 2))
+
+
+@pytest.mark.parametrize(
+    "steps, platform, calls",
+    [
+        (404, "cuda", [404]),
+        (512, "tpu", [512]),
+        (513, "cuda", [257, 256]),
+        (2000, "cuda", [500] * 4),
+        (1, "cuda", [1]),
+        (5, "cpu", [5]),
+        (20, "cpu", [8, 8, 4]),
+    ],
+)
+def test_a_call_is_an_epoch_or_a_large_part_of_it_but_on_a_cpu(steps, platform, calls):
+    k = steps_a_call(steps, platform=platform, on_cpu=8)
+    assert [min(k, steps - first) for first in range(0, steps, k)] == calls
 
 
 def test_size_is_that_of_the_first_axis():

@@ -617,7 +617,7 @@ def test_a_signal_does_not_save_parameters_that_the_last_step_made_infinite(
     assert not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 3, 32])
+@pytest.mark.parametrize("steps_per_call", [0, 1, 3, 32])
 def test_steps_per_call_decides_nothing_but_rounding(six, task, tmp_path, steps_per_call):
     """One epoch and the next: 12 steps with dropout, batch norm and the moving average."""
     rows = fit(task, tmp_path, epochs=2, steps_per_call=steps_per_call)
