@@ -68,9 +68,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()
-    c.optimizer.name = "adam"  # adam, adamw or sgd (Nesterov)
-    c.optimizer.weight_decay = 0.0  # of kernels; adamw: decoupled; sgd: coupled, as PyTorch's
-    c.optimizer.momentum = 0.9  # sgd only
+    c.optimizer.name = "adam"  # adam, adamw, sgd (Nesterov) or muon (kernels of convolutions)
+    c.optimizer.weight_decay = 0.0  # of kernels; coupled for sgd, as PyTorch's; else decoupled
+    c.optimizer.momentum = 0.9  # sgd and muon only
     c.optimizer.clip_norm = 0.0  # global norm of the gradient, at most; 0 = off
 
     c.schedule = ml_collections.ConfigDict()

@@ -189,6 +189,37 @@ def test_sgd_decays_kernels_only_and_as_pytorch_does():
     assert_trails(found, trail)
 
 
+def newton_schulz(g):
+    """Five steps (Jordan et al. 2024, "Muon") towards U V^T of a matrix g = U S V^T."""
+    x = g / np.linalg.norm(g)
+    x = x.T if len(g) > len(g[0]) else x
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
+    return x.T if len(g) > len(g[0]) else x
+
+
+def test_muon_turns_kernels_of_convolutions_and_leaves_the_rest_to_adam():
+    rng = np.random.default_rng(5)
+    shapes = {"conv": (3, 3, 4, 8), "dense": (6, 5), "bias": (3,)}
+    params, gradient = (
+        {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
+        for _ in range(2)
+    )
+    settings = OPTIMIZER | {"name": "muon", "weight_decay": 0.2}
+    optimizer = make_optimizer(**settings, schedule=make_schedule(**SCHEDULE))
+    (found,) = run(optimizer, params, [gradient])
+    p, g = (np.asarray(tree["conv"], np.float64).reshape(36, 8) for tree in (params, gradient))
+    update = newton_schulz(g)
+    singular = np.linalg.svd(update)[1]
+    assert 0.6 < singular.min() < singular.max() < 1.3
+    expected = p - 0.3 * (0.2 * math.sqrt(36) * update + 0.2 * p)
+    np.testing.assert_allclose(found["conv"].reshape(36, 8), expected, rtol=1e-4, atol=1e-5)
+    for name in ("dense", "bias"):  # Adam's first step with Nesterov's momentum, as optax has it
+        step = 0.3 * (0.9 * 0.1 / (1 - 0.9**2) + 1) * np.sign(gradient[name])
+        np.testing.assert_allclose(found[name], params[name] - step, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [0.01, 7.0])
 def test_clip_bounds_the_global_norm(size):
     """Over all arrays together, before the optimizer; a small gradient is left alone."""
