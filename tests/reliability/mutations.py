@@ -34,7 +34,7 @@ TESTS = {
     "fer_jax/winograd.py": ["tests/fer_jax/test_convolution.py"],
     "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
     "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],
-    "fer_jax/data.py": ["tests/fer_jax/test_data.py"],
+    "fer_jax/data.py": ["tests/fer_jax/test_data.py", "tests/fer_jax/test_folds.py"],
 }
 CELLS, PLATEAU, STOP = "seq_jax/cells.py", "train_jax/plateau.py", "train_jax/early_stop.py"
 METRICS, AUGMENT, DATA = "train_jax/metrics.py", "fer_jax/augment.py", "fer_jax/data.py"
