@@ -30,6 +30,8 @@ TASKS = {
         {
             "train": ("train", ()),
             "eval": ("evaluate", ("weights",)),
+            "cross_validate": ("cross_validate", ()),
+            "export": ("export", ("weights",)),
             "explore": ("explore", ()),
             "predict": ("predict", ("weights", "inputs")),
             "explain": ("explain", ("weights", "inputs")),

@@ -14,9 +14,14 @@ def get_config() -> ml_collections.ConfigDict:
     # archive.zip, its unpacked folder, or the CSV; "drawn" takes drawn faces; "" takes
     # data/raw/fer2013, or else drawn faces
     c.data.path = ""
-    c.data.valid_fraction = 0.1  # of train, stratified; identical images stay on one side
+    c.data.valid_fraction = 0.1  # of train, stratified; identical images stay on one side; 0: none
     c.data.train_fraction = 1.0  # train on a stratified part of what is left, for quick experiments
-    c.data.split_seed = 0  # of both; not the seed of the run, so that seeds share one split
+    c.data.split_seed = 0  # of all parts; not the seed of the run, so that seeds share one split
+    c.data.folds = 0  # parts for --mode=cross_validate, each left out once; 0: valid_fraction
+    c.data.fold = 0  # which of them is for validation; cross_validate goes through all
+    # WORKDIR/out_of_fold of --mode=cross_validate: targets for loss.soft_weight, and the
+    # temperature where there is no validation
+    c.data.soft_labels = ""
 
     c.model = ml_collections.ConfigDict()
     c.model.name = "simple"  # simple, lobo or best; the other fields are those of the class
@@ -30,18 +35,28 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.loss = ml_collections.ConfigDict()
     c.loss.label_smoothing = 0.0  # share of the target spread over all classes
+    c.loss.soft_weight = 0.0  # share of the target that is data.soft_labels, not the label
     c.loss.balanced = False  # weigh classes by N / (K * count)
     c.loss.l2 = 0.0  # times the sum of squares of the kernels in l2_layers, as Keras's l2()
     c.loss.l2_layers = ()  # flax names, e.g. ('Conv_2',)
 
     c.augment = ml_collections.ConfigDict()
     c.augment.flip = 0.5  # probability of a left-right mirror
+    c.augment.alternate_flip = False  # besides that, mirror each image in every other epoch
     c.augment.rotation = 0.0  # degrees, at most, either way
     c.augment.zoom = 0.3  # rows and columns scaled by 1 +- zoom, independently (Keras)
     c.augment.shift = 0.0  # fraction of height and width, at most
+    c.augment.affine_probability = 1.0  # of rotating; of zooming; of shifting: each on its own
+    c.augment.brightness = 0.0  # added to the pixels in [0, 1], at most, either way
+    c.augment.contrast = 0.0  # distance to the mean times 1 +- contrast
+    c.augment.crop = 48  # pixels, side of a square at a random place; 48: the whole image
     c.augment.cutout = 0  # pixels, side of the hidden square
     c.augment.cutout_probability = 1.0  # share of images with a hidden square
     c.augment.mixup = 0.0  # alpha of Beta(alpha, alpha); 0 = off
+    c.augment.mixup_probability = 1.0  # share of the batches that are mixed
+    # (pixels, until which share of the epochs), in turn, then 48, as at least the last two epochs:
+    # ((24, 0.3), (36, 0.7)) costs 0.6 of a training at 48. Validation is always at 48.
+    c.augment.sizes = ()
 
     c.train = ml_collections.ConfigDict()
     c.train.seed = 0  # parameters, order, noise
@@ -57,9 +72,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()
-    c.optimizer.name = "adam"  # adam, adamw or sgd (Nesterov)
-    c.optimizer.weight_decay = 0.0  # decoupled, adamw only
-    c.optimizer.momentum = 0.9  # sgd only
+    c.optimizer.name = "adam"  # adam, adamw, sgd (Nesterov) or muon (kernels of convolutions)
+    c.optimizer.weight_decay = 0.0  # of kernels; coupled for sgd, as PyTorch's; else decoupled
+    c.optimizer.momentum = 0.9  # sgd and muon only
     c.optimizer.clip_norm = 0.0  # global norm of the gradient, at most; 0 = off
 
     c.schedule = ml_collections.ConfigDict()
@@ -88,7 +103,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.early_stop.baseline = ml_collections.config_dict.placeholder(float)  # to be beaten, or None
     c.early_stop.start_from_epoch = 0
 
-    c.checkpoint = ml_collections.ConfigDict()  # which epoch is the best one, the one evaluated
+    c.checkpoint = ml_collections.ConfigDict()  # which epoch is evaluated
+    c.checkpoint.select = "best"  # by the monitor; or "last", whatever the monitor says
     c.checkpoint.monitor = "val_loss"
     c.checkpoint.mode = "min"
 
@@ -99,7 +115,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.distributed.process = 0  # the number of this one
 
     c.eval = ml_collections.ConfigDict()
-    c.eval.tta = "none"  # 'flip' averages an image and its mirror
+    # 'flip' averages an image and its mirror; 'ten_crop' the corners and the middle, of 44 pixels
+    # each, and their mirrors, for the nets that take any size
+    c.eval.tta = "none"
 
     c.explore = ml_collections.ConfigDict()  # --mode=explore; decides nothing in training
     c.explore.classes = ("angry", "surprise")  # of the AUC map: above 0.5 is brighter in the second

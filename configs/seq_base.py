@@ -68,9 +68,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()
-    c.optimizer.name = "adam"  # adam, adamw or sgd (Nesterov)
-    c.optimizer.weight_decay = 0.0  # decoupled, adamw only
-    c.optimizer.momentum = 0.9  # sgd only
+    c.optimizer.name = "adam"  # adam, adamw, sgd (Nesterov) or muon (kernels of convolutions)
+    c.optimizer.weight_decay = 0.0  # of kernels; coupled for sgd, as PyTorch's; else decoupled
+    c.optimizer.momentum = 0.9  # sgd and muon only
     c.optimizer.clip_norm = 0.0  # global norm of the gradient, at most; 0 = off
 
     c.schedule = ml_collections.ConfigDict()
@@ -99,7 +99,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.early_stop.baseline = ml_collections.config_dict.placeholder(float)  # to be beaten, or None
     c.early_stop.start_from_epoch = 0
 
-    c.checkpoint = ml_collections.ConfigDict()  # which epoch is the best one, the one evaluated
+    c.checkpoint = ml_collections.ConfigDict()  # which epoch is evaluated
+    c.checkpoint.select = "best"  # by the monitor; or "last", whatever the monitor says
     # Not val_loss: few sentences make a model sure of itself long before it is at its best. On the
     # phrasebook seq_lstm's val_loss is least in epoch 23, with 22 % of tokens right, then 35 %.
     c.checkpoint.monitor = "val_accuracy"  # of tokens, without <PAD> and <start>

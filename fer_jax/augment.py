@@ -44,7 +44,7 @@ def affine_warp(images, matrices):
     return jax.vmap(each_channel)(images, (positions[:, 0], positions[:, 1]))
 
 
-def affine_matrices(key, n, height, width, *, rotation, zoom, shift):
+def affine_matrices(key, n, height, width, *, rotation, zoom, shift, probability=1):
     """Draws the maps of `random_affine`: f32[n, 2, 3], for `affine_warp`.
 
     Composed about the centre of the picture as the Keras ImageDataGenerator does:
@@ -52,12 +52,15 @@ def affine_matrices(key, n, height, width, *, rotation, zoom, shift):
     +-rotation degrees, row and column scale in 1 +- zoom, translation in +-shift times height and
     width. (Keras's own height_shift_range moves columns, because it swaps the axes after composing;
     on square pictures with one shift for both the distribution is the same.)
+
+    An image is rotated with the given probability, and, independently, zoomed and shifted with it.
     """
-    _check_affine(rotation, zoom, shift)
+    _check_affine(rotation, zoom, shift, probability)
     angle_key, zoom_key, shift_key = jax.random.split(key, 3)
-    angle = _uniform(angle_key, (n,), rotation) * (jnp.pi / 180)
-    scale = 1 + _uniform(zoom_key, (n, 2), zoom)
-    move = _uniform(shift_key, (n, 2), shift) * jnp.array([[height, width]], jnp.float32)
+    angle = _uniform(angle_key, (n, 1), rotation, probability)[:, 0] * (jnp.pi / 180)
+    scale = 1 + _uniform(zoom_key, (n, 2), zoom, probability)
+    move = _uniform(shift_key, (n, 2), shift, probability)
+    move = move * jnp.array([[height, width]], jnp.float32)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     rotate = jnp.stack([jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)], -2)
     centre = jnp.array([[(height - 1) / 2, (width - 1) / 2]], jnp.float32)
@@ -75,7 +78,7 @@ def random_flip(key, images, *, probability=0.5):
     return jnp.where(flip, images[:, :, ::-1], images)
 
 
-def random_affine(key, images, *, rotation, zoom, shift):
+def random_affine(key, images, *, rotation, zoom, shift, probability=1):
     """Rotates, zooms and shifts each image by its own random amounts, in one resampling.
 
     The semantics are those of the Keras ImageDataGenerator with bilinear interpolation and
@@ -89,6 +92,8 @@ def random_affine(key, images, *, rotation, zoom, shift):
         U(1 - zoom, 1 + zoom); the factor multiplies output coordinates, so above 1 it shrinks
         the picture.
       shift: largest translation, as a fraction in [0, 1] of the height and of the width.
+      probability: share of the images that are rotated; and, each drawn for itself, zoomed and
+        shifted.
 
     Returns:
       f32[B, H, W, C].
@@ -97,12 +102,74 @@ def random_affine(key, images, *, rotation, zoom, shift):
       ValueError: a magnitude is outside its range.
     """
     _check_images(images)
-    _check_affine(rotation, zoom, shift)
-    if rotation == 0 and zoom == 0 and shift == 0:
+    _check_affine(rotation, zoom, shift, probability)
+    if probability == 0 or (rotation == 0 and zoom == 0 and shift == 0):
         return images
     batch, height, width, _ = images.shape
-    matrices = affine_matrices(key, batch, height, width, rotation=rotation, zoom=zoom, shift=shift)
+    matrices = affine_matrices(
+        key, batch, height, width, rotation=rotation, zoom=zoom, shift=shift,
+        probability=probability,
+    )  # fmt: skip
     return affine_warp(images, matrices)
+
+
+def random_crop(key, images, *, size):
+    """f32[B, size, size, C]: of each image f32[B, H, W, C] a square at a random place.
+
+    All places are equally likely. A `size` of H and W returns the images as they are.
+    """
+    _check_images(images)
+    batch, height, width, channels = images.shape
+    if int(size) != size or not 0 < size <= min(height, width):
+        raise ValueError(f"crop must be from 1 to {min(height, width)} pixels, got {size}")
+    if (height, width) == (size, size):
+        return images
+    row_key, column_key = jax.random.split(key)
+    rows = jax.random.randint(row_key, (batch,), 0, height - size + 1, jnp.int32)
+    columns = jax.random.randint(column_key, (batch,), 0, width - size + 1, jnp.int32)
+
+    def one(image, row, column):
+        return jax.lax.dynamic_slice(image, (row, column, jnp.int32(0)), (size, size, channels))
+
+    return jax.vmap(one)(images, rows, columns)
+
+
+def random_light(key, images, *, brightness, contrast):
+    """Lights each image differently: f32[B, H, W, C] -> the same.
+
+    The distance of each pixel to the mean of its image is multiplied by U(1 - contrast,
+    1 + contrast), then U(-brightness, brightness), in the units of the pixels, is added. A net that
+    standardizes its images sees little of it.
+
+    Raises:
+      ValueError: brightness is negative, or contrast not in [0, 1).
+    """
+    _check_images(images)
+    if not 0 <= brightness < float("inf"):
+        raise ValueError(f"brightness must be finite and >= 0, got {brightness}")
+    if not 0 <= contrast < 1:
+        raise ValueError(f"contrast must be in [0, 1), got {contrast}")
+    if brightness == 0 and contrast == 0:
+        return images
+    shape = images.shape[0], 1, 1, 1
+    add_key, scale_key = jax.random.split(key)
+    add = jax.random.uniform(add_key, shape, jnp.float32, -brightness, brightness)
+    scale = jax.random.uniform(scale_key, shape, jnp.float32, 1 - contrast, 1 + contrast)
+    mean = images.mean((1, 2, 3), keepdims=True)
+    return (images - mean) * scale + mean + add
+
+
+def alternating_flip(images, *, odd):
+    """Mirrors each image left to right in every other epoch (Jordan 2024, "94 % on CIFAR-10 in 3.29
+    seconds"), so that two epochs show both views of all of them.
+
+    Args:
+      images: u8[B, H, W]. Which images are mirrored first is told by the parity of their sums of
+        pixels.
+      odd: whether the number of the epoch is odd.
+    """
+    parity = images.astype(jnp.int32).sum((1, 2)) % 2
+    return jnp.where((parity == int(odd))[:, None, None], images[:, :, ::-1], images)
 
 
 def random_cutout(key, images, *, size, probability):
@@ -139,7 +206,7 @@ def random_cutout(key, images, *, size, probability):
     return jnp.where(chosen & rows & columns, images.mean((1, 2), keepdims=True), images)
 
 
-def mixup(key, images, targets, *, alpha):
+def mixup(key, images, targets, *, alpha, probability=1):
     """Mixup (Zhang et al. 2018): convex combinations of the batch with a permutation of itself.
 
     One lambda ~ Beta(alpha, alpha) a batch, the same for images and targets.
@@ -149,6 +216,7 @@ def mixup(key, images, targets, *, alpha):
       images: f32[B, H, W, C].
       targets: f32[B, K], class probabilities (one-hot or smoothed).
       alpha: finite, >= 0; 0 returns the inputs unchanged.
+      probability: of mixing a batch at all.
 
     Returns:
       (images f32[B, H, W, C], targets f32[B, K]).
@@ -156,13 +224,27 @@ def mixup(key, images, targets, *, alpha):
     _check_images(images)
     if not 0 <= alpha < float("inf"):
         raise ValueError(f"alpha must be finite and >= 0, got {alpha}")
-    if alpha == 0:
+    _check_fraction("mixup_probability", probability)
+    if alpha == 0 or probability == 0:
         return images, targets
     mix_key, partner_key = jax.random.split(key)
     mix = jax.random.beta(mix_key, alpha, alpha, dtype=jnp.float32)
+    if probability < 1:
+        chosen = jax.random.bernoulli(jax.random.fold_in(key, 0), float(probability))
+        mix = jnp.where(chosen, mix, 1)
     partner = jax.random.permutation(partner_key, images.shape[0])
     images = mix * images + (1 - mix) * images[partner]
     return images, mix * targets + (1 - mix) * targets[partner]
+
+
+def shrink(images, *, size):
+    """Pictures f32[B, H, W, C] as f32[B, size, size, C], by a triangle filter as wide as the step
+    (antialiased bilinear, as Pillow's). A `size` of H and W returns them as they are."""
+    _check_images(images)
+    batch, height, width, channels = images.shape
+    if (height, width) == (size, size):
+        return images
+    return jax.image.resize(images, (batch, size, size, channels), "linear")
 
 
 def smooth_labels(targets, *, smoothing):
@@ -180,10 +262,14 @@ def augment(
     rotation: float,
     zoom: float,
     shift: float,
+    affine_probability: float,
+    brightness: float,
+    contrast: float,
+    crop: int,
     cutout: int,
     cutout_probability: float,
 ):
-    """Flip, then rotation with zoom and shift in one resampling, then cutout.
+    """Flip, then rotation with zoom and shift in one resampling, then light, crop and cutout.
 
     Args:
       key: PRNG key; each part draws from its own key folded out of it, so that turning one part
@@ -193,19 +279,29 @@ def augment(
       rotation: largest angle, degrees.
       zoom: largest deviation of the scale factors from 1.
       shift: largest translation, fraction of the height and of the width.
+      affine_probability: share of the images rotated; zoomed; shifted, each drawn for itself.
+      brightness, contrast: see `random_light`.
+      crop: side of what is cut out of each image at a random place, pixels.
       cutout: side of the hidden square, pixels.
       cutout_probability: share of the images with a hidden square.
 
     Returns:
-      f32[B, H, W, C].
+      f32[B, crop, crop, C].
 
     Raises:
       ValueError: a setting is outside its range; see the parts.
     """
-    flip_key, affine_key, cutout_key = (jax.random.fold_in(key, part) for part in range(3))
+    flip_key, affine_key, cutout_key, crop_key, light_key = (
+        jax.random.fold_in(key, part) for part in range(5)
+    )
     if flip != 0:
         images = random_flip(flip_key, images, probability=flip)
-    images = random_affine(affine_key, images, rotation=rotation, zoom=zoom, shift=shift)
+    images = random_affine(
+        affine_key, images, rotation=rotation, zoom=zoom, shift=shift,
+        probability=affine_probability,
+    )  # fmt: skip
+    images = random_light(light_key, images, brightness=brightness, contrast=contrast)
+    images = random_crop(crop_key, images, size=crop)
     return random_cutout(cutout_key, images, size=cutout, probability=cutout_probability)
 
 
@@ -214,8 +310,13 @@ def _apply(matrices, vectors):
     return (matrices * vectors[:, None, :]).sum(-1)
 
 
-def _uniform(key, shape, limit):
-    return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
+def _uniform(key, shape, limit, probability):
+    """f32[n, d], uniform in +-limit; but a row is 0 with the probability 1 - `probability`."""
+    values = jax.random.uniform(key, shape, jnp.float32, -limit, limit)
+    if probability == 1:
+        return values
+    chosen = jax.random.bernoulli(jax.random.fold_in(key, 0), float(probability), (shape[0], 1))
+    return jnp.where(chosen, values, 0)
 
 
 def _check_images(images):
@@ -228,7 +329,8 @@ def _check_fraction(name, value):
         raise ValueError(f"{name} must be in [0, 1], got {value}")
 
 
-def _check_affine(rotation, zoom, shift):
+def _check_affine(rotation, zoom, shift, probability):
+    _check_fraction("affine_probability", probability)
     if not 0 <= rotation <= 180:
         raise ValueError(f"rotation must be in [0, 180] degrees, got {rotation}")
     if not 0 <= zoom < 1:

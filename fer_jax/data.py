@@ -16,6 +16,7 @@ from train_jax.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw" / "fer2013"
 CACHE = ROOT / "data" / "cache" / "fer2013"
+SIDE = 48  # pixels of an image
 
 DRAWN_NOTICE = """\
 DRAWN FACES: no FER-2013 was found, so these are faces drawn by this project (data/drawn_faces).
@@ -85,13 +86,16 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
     """(train, valid): a stratified part for validation, never with a twin of a training image.
 
     Pixel-identical images stay on one side, even where their labels differ. Each class gives
-    `fraction` of its images, to the nearest image where such groups allow. Order is kept.
+    `fraction` of its images, to the nearest image where such groups allow. Order is kept. With a
+    fraction of 0 all is for training.
 
     Raises:
-        UserError: `fraction` is not in (0, 1), or would leave one side empty.
+        UserError: `fraction` is not in [0, 1), or would leave one side empty.
     """
-    if not 0 < fraction < 1:
-        raise UserError(f"The validation fraction must be in (0, 1), got {fraction}.")
+    if not 0 <= fraction < 1:
+        raise UserError(f"The validation fraction must be in [0, 1), got {fraction}.")
+    if fraction == 0:
+        return train, Faces(train.images[:0], train.labels[:0])
     room = np.rint(fraction * np.bincount(train.labels, minlength=len(CLASSES))).astype(int)
     is_valid = np.zeros(len(train.labels), bool)
     groups = _twin_groups(train.images)
@@ -107,7 +111,27 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
             f"A validation fraction of {fraction} of {len(is_valid)} images leaves "
             f"{is_valid.sum()} for validation and {(~is_valid).sum()} for training."
         )
-    return _select(train, ~is_valid), _select(train, is_valid)
+    return select(train, ~is_valid), select(train, is_valid)
+
+
+def assign_folds(train: Faces, *, folds: int, seed: int) -> np.ndarray:
+    """i32[N]: a fold from 0 for each image, the classes divided evenly, twins in one fold.
+
+    Raises:
+        UserError: fewer than 2 folds, or more than images of some kind.
+    """
+    groups = _twin_groups(train.images)
+    if not 2 <= folds <= len(groups):
+        raise UserError(f"The folds must be 2 to {len(groups)}, the distinct images, got {folds}.")
+    fold = np.zeros(len(train.labels), np.int32)
+    counts = np.zeros((folds, len(CLASSES)), np.int64)
+    for number in np.random.default_rng(seed).permutation(len(groups)):
+        members = groups[number]
+        labels = train.labels[members]
+        # where the class has fewest; of equals, where there are fewest images
+        fold[members] = least = np.lexsort((counts.sum(1), counts[:, labels[0]]))[0]
+        counts[least] += np.bincount(labels, minlength=len(CLASSES))
+    return fold
 
 
 def take_fraction(faces: Faces, *, fraction: float, seed: int) -> Faces:
@@ -125,13 +149,42 @@ def take_fraction(faces: Faces, *, fraction: float, seed: int) -> Faces:
     for label in np.unique(faces.labels):
         members = rng.permutation(np.flatnonzero(faces.labels == label))
         keep[members[: max(1, round(fraction * len(members)))]] = True
-    return _select(faces, keep)
+    return select(faces, keep)
 
 
 def has_twin(faces: Faces, train: Faces) -> np.ndarray:
     """bool[N]: whether `train` holds an image with the very same pixels, whatever its label."""
     known = {image.tobytes() for image in train.images}
     return np.array([image.tobytes() in known for image in faces.images], bool)
+
+
+NEAR = 0.9  # correlation of the pixels from which two images are taken for one photograph
+
+
+def has_near_twin(faces: Faces, train: Faces) -> np.ndarray:
+    """bool[N]: whether `train` holds the same photograph, cropped, scaled or lit otherwise."""
+    return closest(faces, train)[0] >= NEAR
+
+
+def closest(faces: Faces, others: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """For each of `faces` the largest correlation (Pearson's r over the pixels) with an image of
+    `others`, f32[N], and the index of that image, i64[N]. An image of one grey has r = 0."""
+    ours = _standardised(faces.images)
+    best, index = np.full(len(ours), -1, np.float32), np.zeros(len(ours), np.int64)
+    for first in range(0, len(others.images), 4096):
+        r = ours @ _standardised(others.images[first : first + 4096]).T
+        place = r.argmax(1)
+        value = r[np.arange(len(r)), place]
+        index = np.where(value > best, first + place, index)
+        best = np.maximum(value, best)
+    return best, index
+
+
+def _standardised(images) -> np.ndarray:
+    """f32[N, 2304] of mean 0 and length 1, or all 0."""
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    flat -= flat.mean(1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
 def _twin_groups(images: np.ndarray) -> list[list[int]]:
@@ -142,5 +195,6 @@ def _twin_groups(images: np.ndarray) -> list[list[int]]:
     return list(groups.values())
 
 
-def _select(faces: Faces, mask: np.ndarray) -> Faces:
+def select(faces: Faces, mask: np.ndarray) -> Faces:
+    """Those where `mask` bool[N] is True."""
     return Faces(faces.images[mask], faces.labels[mask])

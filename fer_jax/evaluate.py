@@ -7,8 +7,9 @@ import numpy as np
 
 from fer_jax import data as fer_data
 from fer_jax import report
-from fer_jax.data import CLASSES
+from fer_jax.data import CLASSES, SIDE
 from fer_jax.mistakes import write_mistakes
+from fer_jax.models import takes_any_size
 from fer_jax.task import preprocess
 from train_jax import calibration, metrics
 from train_jax.compiler import forward_options
@@ -16,7 +17,8 @@ from train_jax.epoch import batches
 from train_jax.errors import UserError
 from train_jax.files import write_atomically
 
-VIEWS = ("none", "flip")  # config.eval.tta
+VIEWS = ("none", "flip", "ten_crop")  # config.eval.tta
+CROP = 44  # pixels, side of the crops of 'ten_crop'
 
 
 def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
@@ -43,7 +45,7 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
             "coverage": calibration.coverage(probabilities, labels),
         }
 
-    scores, clean, reliability = {}, {}, {}
+    scores, clean, no_near_twins, reliability = {}, {}, {}, {}
     for name, faces in splits.items():
         logits = logits_of(faces.images)
         probabilities = calibration.softmax(logits, temperature)
@@ -53,11 +55,13 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
             "calibrated": metrics.reliability(probabilities, faces.labels),
         }
         if name != "train" and "train" in splits:
-            keep = ~fer_data.has_twin(faces, splits["train"])
-            if keep.any():
-                clean[name] = scores_of(logits[keep], probabilities[keep], faces.labels[keep])
+            twin = fer_data.has_twin(faces, splits["train"])
+            near = fer_data.has_near_twin(faces, splits["train"])
+            for rows, keep in ((clean, ~twin), (no_near_twins, ~(twin | near))):
+                if keep.any():
+                    rows[name] = scores_of(logits[keep], probabilities[keep], faces.labels[keep])
     result = about | {"temperature": temperature, "splits": scores, "clean": clean}
-    result["reliability"] = reliability
+    result |= {"no_near_twins": no_near_twins, "reliability": reliability}
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
     write_mistakes(workdir / "mistakes.json", name, faces, probabilities)  # of the last split
     print(report.score_table(result, workdir))
@@ -66,10 +70,27 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
     return result
 
 
-def check_view(tta):
-    """UserError unless `tta` is a view that `logits_of` knows."""
-    if tta not in VIEWS:
-        raise UserError(f"config: eval.tta must be 'none' or 'flip', got {tta!r}")
+def views_of(model) -> tuple[str, ...]:
+    """Those of VIEWS that a model can be asked for."""
+    return VIEWS if takes_any_size(model) else VIEWS[:2]
+
+
+def check_view(tta, views):
+    """UserError unless `tta` is one of `views`."""
+    if tta not in views:
+        choices = ", ".join(map(repr, views))
+        raise UserError(f"config: eval.tta must be one of {choices} for this net, got {tta!r}")
+
+
+def pictures(images, tta) -> list:
+    """The pictures u8[N, h, w] of images u8[N, 48, 48] whose answers `tta` averages."""
+    if tta == "none":
+        return [images]
+    far = SIDE - CROP
+    places = [(0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)]
+    crops = [images[:, row : row + CROP, column : column + CROP] for row, column in places]
+    upright = [images] if tta == "flip" else crops
+    return [view for picture in upright for view in (picture, picture[:, :, ::-1])]
 
 
 def make_predict(model):
@@ -83,14 +104,15 @@ def make_predict(model):
 def predict_split(predict, variables, images, *, batch_size, tta) -> np.ndarray:
     """Logits f32[N, K] on the host for images u8[N, 48, 48].
 
-    `tta`: 'none', or 'flip', which averages the log-probabilities of an image and its mirror.
+    `tta`: one of VIEWS; with more than one picture of an image, the mean of their
+    log-probabilities.
     """
 
-    def view(images):
+    def logits_of(images):
         logits = [predict(variables, images[i]) for i, _ in batches(len(images), batch_size)]
         return np.concatenate(logits)[: len(images)]
 
-    if tta == "none":
-        return view(images)
-    mirrored = view(images[:, :, ::-1])
-    return np.asarray((jax.nn.log_softmax(view(images)) + jax.nn.log_softmax(mirrored)) / 2)
+    views = [logits_of(picture) for picture in pictures(images, tta)]
+    if len(views) == 1:
+        return views[0]
+    return np.asarray(sum(jax.nn.log_softmax(logits) for logits in views) / len(views))

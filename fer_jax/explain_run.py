@@ -25,6 +25,8 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     inputs = split(inputs)
     found, c = check(config.predict, inputs), check_settings(config.explain)
     folder = weights_lib.choose(weights, workdir)
+    if "," in str(weights):
+        raise UserError(f"--mode=explain shows one net at a time, got --weights={weights}")
     classifier = weights_lib.load(folder)
     print(f"weights: {folder}, trained on {classifier.card['trained_on']['name']}")
     pictures = images.read(inputs, max_pixels=found["max_pixels"], every=1, max_frames=1)

@@ -22,7 +22,7 @@ ORIGINAL_AUC = np.array([[0.581, 0.622, 0.563], [0.641, 0.698, 0.618], [0.652, 0
 
 
 def explore(config, workdir: Path) -> None:
-    """Prints the tables, and writes explore.json and four figures into `workdir`."""
+    """Prints the tables, and writes explore.json and figures into `workdir`."""
     c = config.explore
     check_settings(c)
     dataset = fer_data.load(config.data.path)
@@ -40,6 +40,11 @@ def explore(config, workdir: Path) -> None:
     original = ORIGINAL_AUC if comparable and dataset.name == "fer2013" else None
     others = {} if original is None else {name: areas(name).auc for name in RESAMPLINGS}
     duplicates = find_duplicates(dataset.splits)
+    near = {
+        f"{a}, {b}": fer_data.closest(dataset.splits[b], dataset.splits[a])
+        for a, b in combinations(dataset.splits, 2)
+    }
+    near_twins = {pair: int((r >= fer_data.NEAR).sum()) for pair, (r, _) in near.items()}
     counts = class_counts(dataset.splits)
     title = (
         f"{c.classes[0]} (n {len(first):,}) against {c.classes[1]} (n {len(second):,}), "
@@ -47,6 +52,7 @@ def explore(config, workdir: Path) -> None:
     )
     print(describe_counts(counts))
     print(describe_duplicates(duplicates))
+    print(describe_near_twins(near_twins, dataset.splits))
     print(describe_auc(result, title, c, original, others))
 
     workdir.mkdir(parents=True, exist_ok=True)
@@ -58,6 +64,7 @@ def explore(config, workdir: Path) -> None:
                 "sha256": dataset.sha256,
                 "counts": counts,
                 "duplicates": duplicates,
+                "near_twins": {"least_correlation": fer_data.NEAR, "shared": near_twins},
                 "auc": {
                     "settings": c.to_dict(),
                     "n": [len(first), len(second)],
@@ -74,6 +81,15 @@ def explore(config, workdir: Path) -> None:
     figures.draw_counts(counts, folder / "class_counts.png", dataset.name)
     figures.draw_samples(sample(faces, per_class=c.samples, seed=c.seed), folder / "samples.png",
                          f"{dataset.name} {c.split}")  # fmt: skip
+    for pair, (r, index) in near.items():
+        a, b = (dataset.splits[name] for name in pair.split(", "))
+        rows = np.flatnonzero((r >= fer_data.NEAR) & ~fer_data.has_twin(b, a))
+        rows = np.random.default_rng(c.seed).permutation(rows)[: c.samples]
+        if len(rows):
+            figures.draw_pairs(
+                b.images[rows], a.images[index[rows]], r[rows],
+                folder / f"near_twins_{pair.replace(', ', '_')}.png", pair.split(", "),
+            )  # fmt: skip
     figures.draw_auc(result, c.classes, folder / "auc.png", title)
     figures.draw_mean_faces(mean_faces(faces), folder / "mean_faces.png",
                             f"{dataset.name} {c.split}")  # fmt: skip
@@ -149,7 +165,8 @@ def find_duplicates(splits: dict[str, Faces]) -> dict:
     """Pixel-identical images, within and between splits, and what their labels say.
 
     Returns:
-      {"splits": {split: {"images", "copies"}}: copies are those beyond the first of their kind;
+      {"splits": {split: {"images", "copies", "with_twin"}}: copies are those beyond the first of
+       their kind, with_twin all that another of the split equals, the first included;
        "shared": {"a, b": images of b with a twin in a};
        "groups", "conflicting_groups", "conflicting_images": sets of two or more identical images
        over all splits, those with more than one label, and the images in these;
@@ -165,11 +182,15 @@ def find_duplicates(splits: dict[str, Faces]) -> dict:
         for labels in conflicting
         for x, y in combinations(sorted(set(labels)), 2)
     )
-    distinct = {name: len({i.tobytes() for i in faces.images}) for name, faces in splits.items()}
+    kinds = {name: Counter(i.tobytes() for i in faces.images) for name, faces in splits.items()}
     return {
         "splits": {
-            name: {"images": len(faces.labels), "copies": len(faces.labels) - distinct[name]}
-            for name, faces in splits.items()
+            name: {
+                "images": kind.total(),
+                "copies": kind.total() - len(kind),
+                "with_twin": sum(n for n in kind.values() if n > 1),
+            }
+            for name, kind in kinds.items()
         },
         "shared": {
             f"{a}, {b}": int(fer_data.has_twin(splits[b], splits[a]).sum())
@@ -198,7 +219,10 @@ def describe_duplicates(d) -> str:
     """What `find_duplicates` found, in words."""
     lines = ["\npixel-identical images"]
     for name, row in d["splits"].items():
-        lines.append(f"{name}: {row['copies']:,} of {row['images']:,} are copies of another one")
+        lines.append(
+            f"{name}: {row['with_twin']:,} of {row['images']:,} equal another one; "
+            f"{row['copies']:,} are copies, the first of each kind not counted"
+        )
     for pair, count in d["shared"].items():
         a, b = pair.split(", ")
         lines.append(f"{b}: {count:,} have a twin in {a}")
@@ -207,6 +231,16 @@ def describe_duplicates(d) -> str:
         f"{d['conflicting_groups']:,} of them ({d['conflicting_images']:,} images)"
     )
     lines += [f"{count:6d}  {pair}" for pair, count in d["conflicting_labels"].items()]
+    return "\n".join(lines)
+
+
+def describe_near_twins(near_twins, splits) -> str:
+    """How many images of a split are the same photograph as one of an earlier split."""
+    lines = [f"\nnear twins: the correlation of the pixels is {fer_data.NEAR} or more"]
+    for pair, count in near_twins.items():
+        a, b = pair.split(", ")
+        share = count / max(len(splits[b].labels), 1)
+        lines.append(f"{b}: {count:,} ({share:.1%}) have one in {a}, identical ones included")
     return "\n".join(lines)
 
 

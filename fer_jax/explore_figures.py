@@ -42,6 +42,25 @@ def draw_samples(samples: list[np.ndarray], path: Path, title: str) -> None:
     save_figure(figure, path)
 
 
+def draw_pairs(above, below, correlations, path: Path, names) -> None:
+    """Near twins: u8[n, 48, 48] above, u8[n, 48, 48] below, their correlations f32[n] over them.
+
+    `names` are those of the split below and of the one above.
+    """
+    figure = new_figure(1 + 0.8 * len(above), 2.4)
+    panels = figure.subplots(2, len(above), squeeze=False)
+    for column, r in enumerate(correlations):
+        for row, images in enumerate((above, below)):
+            panels[row, column].imshow(images[column], cmap="gray", vmin=0, vmax=255)
+            panels[row, column].set_xticks([])
+            panels[row, column].set_yticks([])
+        panels[0, column].set_title(f"{r:.2f}", fontsize=8)
+    panels[0, 0].set_ylabel(names[1])
+    panels[1, 0].set_ylabel(names[0])
+    figure.suptitle("near twins, with the correlation of their pixels")
+    save_figure(figure, path)
+
+
 def draw_auc(result, classes, path: Path, title: str) -> None:
     """The map in red (brighter in the first class), white (0.5) and blue (in the second)."""
     grid = len(result.auc)

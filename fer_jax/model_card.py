@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from fer_jax.report import TWIN_WORDS, VIEW_WORDS, twin_free_rows
+
 TEXT = """\
 # {name}: facial expression, 7 classes, trained on {data}
 
-`model.safetensors` holds {parameters:,} parameters and {statistics:,} batch statistics (float32),
+`model.safetensors` holds {parameters:,} parameters and {statistics:,} batch statistics ({dtypes}),
 SHA-256 `{sha256}`. `model.json` holds what belongs to them: model, order of the classes,
 preprocessing, temperature, scores with confusion matrices, config, versions. Neither runs code.
 Both are checked on load. This file was made from `model.json`.
@@ -15,16 +17,16 @@ Both are checked on load. This file was made from `model.json`.
 
 - **Input**: {preprocessing}: one face, upright, cropped from forehead to chin.
 - **Output**: logits, in this order: {classes}. Divided by the temperature {temperature:.3f} (with
-  the mirror image averaged: {flipped:.3f}), fitted on validation, their softmax is a probability.
-- **Made by**: `{command}`, commit `{commit}`; epoch {epoch}, the best on validation{averaged}.
+  the mirror image averaged: {flipped:.3f}), {fitted}, their softmax is a probability.
+- **Made by**: `{command}`, commit `{commit}`; epoch {epoch}, {selected}{averaged}.
 - **Data**: {data}, SHA-256 `{data_sha256}`; {train:,} images trained on.
 
 ## Figures
 
 {view}. Intervals: 95 %, Wilson. NLL: negative log-likelihood; ECE: expected calibration error, 15
-bins; both before and after the temperature, which minimises the NLL of `valid`. "Clean": without
-the images that have a pixel-identical twin in train. Epoch and temperature were chosen on `valid`,
-which is therefore no test.
+bins; both before and after the temperature.
+{twins}
+{chosen}
 
 {table}
 
@@ -53,6 +55,13 @@ def text(name: str, card: dict) -> str:
     data, origin, scores = card["trained_on"], card["origin"], card["scores"]
     test = [s for s in scores["splits"] if s not in ("train", "valid")]
     ema = card["config"]["train"]["ema_decay"]
+    last = card["config"]["checkpoint"].get("select") == "last"
+    chosen = "the temperature" if last else "the epoch, with the temperature,"
+    validated = "valid" in scores["splits"]
+    folds = card["config"]["data"].get("soft_labels")
+    fitted = (
+        "fitted on validation" if validated else "of cross-validation" if folds else "not fitted"
+    )
     return TEXT.format(
         name=name,
         data={"fer2013": "FER-2013", "drawn_faces": "drawn faces"}.get(data["name"], data["name"]),
@@ -61,15 +70,20 @@ def text(name: str, card: dict) -> str:
         sha256=card["sha256"],
         preprocessing=card["preprocessing"],
         classes=", ".join(card["classes"]),
+        dtypes=_dtypes(card),
+        fitted=fitted,
+        chosen=f"`valid` is no test: {chosen} was chosen on it." if validated else "",
         temperature=card["temperature"]["none"],
         flipped=card["temperature"]["flip"],
         command=origin["command"],
         commit=origin["git_commit"],
         epoch=card["epoch"],
+        selected="the last" if last else "the best on validation",
         averaged=f" (moving average of the weights, {ema})" if ema else "",
         data_sha256=data["sha256"],
         train=sum(data["counts"].values()),
-        view="Image and mirror averaged" if scores["tta"] == "flip" else "Single view",
+        view=VIEW_WORDS[scores["tta"]].capitalize(),
+        twins=TWIN_WORDS,
         table=_score_table(scores),
         coverage=_coverage_table({name: scores["splits"][name] for name in test}),
         confusions="; ".join(_confusions(scores["splits"], card["classes"])),
@@ -77,12 +91,17 @@ def text(name: str, card: dict) -> str:
     )
 
 
+def _dtypes(card) -> str:
+    half = [name for name, kind in card["arrays"].items() if kind.startswith("float16")]
+    return f"float32, {len(half)} kernels of them in float16" if half else "float32"
+
+
 def _score_table(scores) -> str:
     rows = [(name, s) for name, s in scores["splits"].items()]
     rows += [
-        (f"{name}, clean", s)
-        for name, s in scores["clean"].items()
-        if s["n"] < scores["splits"][name]["n"]
+        (name, s)
+        for name, s in twin_free_rows(scores)
+        if s["n"] < scores["splits"][name.split(",")[0]]["n"]
     ]
     lines = [
         "| split | n | accuracy | macro F1 | NLL | ECE | NLL after | ECE after |",

@@ -30,6 +30,11 @@ def make_model(name, *, num_classes, **settings) -> nn.Module:
     raise ValueError(f"model.name must be one of {MODELS}, got {name!r}")
 
 
+def takes_any_size(model) -> bool:
+    """Whether a model has a mean over the pixels as its head, so that images need not be 48x48."""
+    return getattr(model, "any_size", False)
+
+
 class SimpleCNN(nn.Module):
     """Models 1, 2 and 3 of the original study.
 
@@ -95,10 +100,12 @@ class BestCNN(nn.Module):
     second unit of a block on, the input is added to the output (He et al. 2016).
     """
 
+    any_size = True
     num_classes: int
     features: tuple[tuple[int, ...], ...]  # of each unit of each block
     standardize: bool  # each image to mean 0 and about unit contrast first
     dropout: float  # before the last layer
+    block_dropout: float = 0.0  # after each block but the last
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -112,6 +119,8 @@ class BestCNN(nn.Module):
                 last = unit == len(block) - 1 and block is not self.features[-1]
                 y = MaxPool()(y) if last else y
                 x = ReLU()(BatchNorm(self.dtype)(y, train=train))
+            if self.block_dropout and block is not self.features[-1]:
+                x = Dropout(self.block_dropout, deterministic=not train)(x)
         x = x.mean((1, 2), dtype=jnp.float32)
         x = Dropout(self.dropout, deterministic=not train)(x)
         return dense(self.num_classes, dtype=self.dtype)(x)

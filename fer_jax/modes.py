@@ -1,15 +1,18 @@
 """What `launch.py --mode=` does for facial expressions, one function a mode."""
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
 
+from fer_jax import average, folds, report, report_html
 from fer_jax import data as fer_data
 from fer_jax import explore as explore_lib
-from fer_jax import report, report_html, weights
+from fer_jax import weights as weights_lib
+from fer_jax.average import Average
 from fer_jax.data import CLASSES
-from fer_jax.evaluate import VIEWS, check_view, make_predict, predict_split, score
+from fer_jax.evaluate import check_view, make_predict, predict_split, score, views_of
 from fer_jax.task import (
     build_model,
     divide,
@@ -22,6 +25,7 @@ from train_jax import loop, parallel, report_write
 from train_jax.calibration import fit_temperature
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
+from train_jax.files import write_atomically
 from train_jax.report import draw_history, write_model_table
 from train_jax.writer import lock_workdir, origin, read_config, write_config
 
@@ -29,7 +33,7 @@ from train_jax.writer import lock_workdir, origin, read_config, write_config
 def train(config, workdir: Path):
     """Trains what the config says into `workdir`; then scores, draws and exports the best epoch."""
     model = build_model(config)
-    check_view(config.eval.tta)
+    check_view(config.eval.tta, views_of(model))
     dataset, splits = load_splits(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
@@ -41,7 +45,7 @@ def train(config, workdir: Path):
             return
         variables, temperature, result = _score_run(config, workdir, model, task, dataset, splits)
         draw_history(workdir, history, result["epoch"], dataset.name)
-        weights.export(
+        weights_lib.export(
             workdir / "export", variables, config=config.to_dict(), identity=task.identity,
             splits=splits, temperature=temperature, result=result, origin=origin(),
         )  # fmt: skip
@@ -49,18 +53,88 @@ def train(config, workdir: Path):
 
 
 def evaluate(config, workdir: Path, *, weights: str | None):
-    """Scores `weights`, or else the best checkpoint of `workdir`, on every split that is there."""
-    check_view(config.eval.tta)
+    """Scores `weights`, or else the selected checkpoint of `workdir`, on every split there is."""
     if weights:
-        _score_weights(config, workdir, Path(weights))
+        _score_weights(config, workdir, weights)
         return
     read_config(workdir)  # refuses a workdir without a run before the data is read
     model = build_model(config)
+    check_view(config.eval.tta, views_of(model))
     dataset, splits = load_splits(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)  # refuses another model or data
         _score_run(config, workdir, model, task, dataset, splits)
+
+
+def cross_validate(config, workdir: Path):
+    """Trains a net for each fold of train into `workdir`/fold0 ..., scores each on what it left
+    out, and keeps what they say in `workdir`/out_of_fold. Continues as `train` does.
+
+    Test splits are not looked at.
+    """
+    folds.check_settings(config)
+    model = build_model(config)
+    parts = []
+    with lock_workdir(workdir):
+        for fold in range(config.data.folds):
+            print(f"fold {fold} of 0 to {config.data.folds - 1}", flush=True)
+            one = config.copy_and_resolve_references()
+            one.data.fold = fold
+            parts.append(_train_fold(one, workdir / f"fold{fold}", model))
+        train = fer_data.load(config.data.path).splits["train"]
+        found = folds.pool(
+            parts, train,
+            fer_data.assign_folds(train, folds=config.data.folds, seed=config.data.split_seed),
+        )  # fmt: skip
+        folds.save(workdir / "out_of_fold", found)
+        result = folds.score(found)
+        about = {"config": config.to_dict(), **origin(), "views": result}
+        write_atomically(workdir / "cross_validate.json", json.dumps(about, indent=1))
+    print(folds.table(result))
+    print(f"predictions: {workdir / 'out_of_fold'}, for data.soft_labels")
+
+
+def _train_fold(config, workdir, model) -> dict:
+    """{view: logits f32[n, K]} of the images that a fold leaves out."""
+    dataset, splits = load_splits(config)
+    task = make_task(config, model, dataset, splits)
+    with lock_workdir(workdir):
+        write_config(workdir, config.to_dict(), task.identity)
+        path = workdir / folds.ARRAYS
+        if not path.exists():
+            loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
+            variables, _ = _load_selected(config, workdir, task)
+            logits_of = _make_logits_of(config, model, variables)
+            images = splits["valid"].images
+            folds.write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})
+        return folds.read_arrays(path)
+
+
+def export(config, workdir: Path, *, weights: str | None):
+    """Writes `weights` into `workdir` in half the bytes, or as far on the way as no answer on
+    validation and test images changes, seen singly and with mirrors."""
+    if not weights:
+        raise UserError("--mode=export needs --weights=FOLDER, such as RUN/export")
+    if (workdir / "config.json").exists():
+        raise UserError(f"{workdir} holds a run: give --workdir=NEW, which the weights fill alone")
+    classifier = weights_lib.load(Path(weights))
+    splits = _divided(fer_data.load(config.data.path), classifier.card, weights)
+    images = np.concatenate([f.images for name, f in splits.items() if name != "train"])
+
+    def answers(variables):
+        logits_of = _make_logits_of(config, classifier.model, variables)
+        return [logits_of(images, tta=view).argmax(1) for view in ("none", "flip")]
+
+    expected = answers(classifier.variables)
+    half = weights_lib.shrink(
+        classifier, workdir,
+        lambda variables: all(map(np.array_equal, answers(variables), expected)),
+    )  # fmt: skip
+    print(
+        f"weights: {workdir}, in 16 bits: {', '.join(half) or 'none'}; no answer on "
+        f"{len(images):,} images changed"
+    )
 
 
 def explore(config, workdir: Path):
@@ -92,46 +166,74 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
 
 def _score_run(config, workdir, model, task, dataset, splits):
     """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
-    saved = checkpoints.best()
-    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
+    variables, epoch = _load_selected(config, workdir, task)
     logits_of = _make_logits_of(config, model, variables)
-    valid = splits["valid"]
-    temperature = {
-        view: fit_temperature(logits_of(valid.images, tta=view), valid.labels) for view in VIEWS
-    }
-    about = {"weights": "best checkpoint", "epoch": len(saved.record["history"])}
+    temperature = _temperatures(config, model, logits_of, splits["valid"])
+    about = {"weights": f"{config.checkpoint.select} checkpoint", "epoch": epoch}
     counts = np.bincount(splits["train"].labels)
     result = _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
     return variables, temperature, result
 
 
+def _load_selected(config, workdir, task):
+    """(variables, epoch) of the checkpoint that is evaluated."""
+    c = config.checkpoint
+    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
+    saved = checkpoints.best()
+    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
+    return variables, len(saved.record["history"])
+
+
+def _temperatures(config, model, logits_of, valid) -> dict[str, float]:
+    """{view: T}, fitted on `valid`; or else those of the folds, where data.soft_labels has some."""
+    views = views_of(model)
+    if len(valid.labels):
+        return {v: fit_temperature(logits_of(valid.images, tta=v), valid.labels) for v in views}
+    if config.data.soft_labels:
+        known = folds.load(Path(config.data.soft_labels)).temperature
+        return {view: known.get(view, known["flip"]) for view in views}
+    print("No validation images and no data.soft_labels: the temperature stays 1.")
+    return dict.fromkeys(views, 1.0)
+
+
 def _score_weights(config, workdir, folder):
     """Scores exported weights on whatever splits there are: any of them will do."""
-    classifier = weights.load(folder)
-    if (workdir / "config.json").exists() and folder.resolve() != (workdir / "export").resolve():
+    classifier, tta = average.load(folder), config.eval.tta
+    own = (workdir / "export").resolve()
+    if (workdir / "config.json").exists() and Path(folder).resolve() != own:
         raise UserError(
             f"{workdir} holds a run, and its eval.json is not of {folder}: give --workdir=NEW"
         )
     dataset = fer_data.load(config.data.path)
     if dataset.notice:
         print(dataset.notice)
-    splits, trained_on = dataset.splits, classifier.card["trained_on"]
-    if "train" in splits:
-        divided = divide(splits, classifier.card["config"]["data"])
-        if train_valid_sha256(divided) == trained_on["train_valid_sha256"]:
-            splits = divided
-        else:
-            print(f"The training images are not those that {folder} was trained on.")
+    splits, trained_on = _divided(dataset, classifier.card, folder), classifier.card["trained_on"]
     logits_of = _make_logits_of(config, classifier.model, classifier.variables)
-    about = {"weights": str(folder), "epoch": classifier.card["epoch"]}
+    temperature = classifier.temperature
+    fitting = isinstance(classifier.model, Average) or tta not in temperature
+    if fitting and "valid" in splits and len(splits["valid"].labels):
+        check_view(tta, views_of(classifier.model))
+        valid = splits["valid"]
+        temperature = {tta: fit_temperature(logits_of(valid.images, tta=tta), valid.labels)}
+    check_view(tta, list(temperature))
+    about = {"weights": folder, "epoch": classifier.card["epoch"]}
     counts = [trained_on["counts"][name] for name in CLASSES]
     with lock_workdir(workdir):
-        _score(config, workdir, logits_of, dataset, splits, classifier.temperature, counts, about)
+        _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
+
+
+def _divided(dataset, card, folder) -> dict:
+    """The splits of `dataset`, as the weights of `card` were trained on them, if they were."""
+    if "train" in dataset.splits:
+        divided = divide(dataset.splits, card["config"]["data"])
+        if train_valid_sha256(divided) == card["trained_on"]["train_valid_sha256"]:
+            return divided
+        print(f"The training images are not those that {folder} was trained on.")
+    return dataset.splits
 
 
 def _score(config, workdir, logits_of, dataset, splits, temperature, counts, about) -> dict:
-    tta = config.eval.tta
+    tta, splits = config.eval.tta, {n: faces for n, faces in splits.items() if len(faces.labels)}
     about = {"data": dataset.name, "sha256": dataset.sha256, **about, "tta": tta}
     return score(
         workdir, functools.partial(logits_of, tta=tta), splits,

@@ -18,28 +18,48 @@ def describe(dataset, splits) -> str:
     return "\n".join(lines)
 
 
+# config.eval.tta
+VIEW_WORDS = {
+    "none": "single view",
+    "flip": "image and mirror averaged",
+    "ten_crop": "five crops of 44 pixels and their mirrors averaged",
+}
+TWIN_WORDS = (
+    "Clean: without the images that have a pixel-identical twin in train. Without near twins: nor\n"
+    "those of which train has the same photograph, cropped, scaled or lit otherwise (correlation\n"
+    "of the pixels at least 0.9)."
+)
+
+
+def twin_free_rows(result) -> list[tuple[str, dict]]:
+    """(name, scores) of the rows without twins of eval.json; one of before 2026-11-26 has fewer."""
+    rows = [(f"{name}, clean", s) for name, s in result["clean"].items()]
+    near = result.get("no_near_twins", {})
+    return rows + [(f"{name}, without near twins", s) for name, s in near.items()]
+
+
 def score_table(result, workdir) -> str:
     """eval.json as a table, the majority-class baseline beside each accuracy."""
-    view = "image and mirror averaged" if result["tta"] == "flip" else "single view"
+    view = VIEW_WORDS[result["tta"]]
     lines = [
         f"scores of {result['weights']} (epoch {result['epoch']}) on {result['data']}, {view} "
         f"({workdir}/eval.json)",
-        f"{'split':20s}{'n':>8s}{'accuracy':>10s}{'95 % interval':>17s}{'majority':>10s}"
+        f"{'split':30s}{'n':>8s}{'accuracy':>10s}{'95 % interval':>17s}{'majority':>10s}"
         f"{'recall':>9s}{'F1':>8s}{'top 2':>8s}{'NLL':>8s}{'ECE':>8s}{'ECE/T':>8s}",
     ]
     rows = list(result["splits"].items())
-    rows += [(f"{name}, clean", s) for name, s in result["clean"].items()]
+    rows += twin_free_rows(result)
     for name, s in rows:
         low, high = s["ci95"]
         lines.append(
-            f"{name:20s}{s['n']:8,d}{s['accuracy']:10.4f}   {low:.4f}-{high:.4f}"
+            f"{name:30s}{s['n']:8,d}{s['accuracy']:10.4f}   {low:.4f}-{high:.4f}"
             f"{s['majority']:9.4f}{s['macro_recall']:10.4f}{s['macro_f1']:8.4f}{s['top2']:8.4f}"
             f"{s['nll']:8.4f}{s['ece']:8.4f}{s['calibrated']['ece']:8.4f}"
         )
     lines.append(
-        "clean: without the images that have a pixel-identical twin in train. majority: accuracy\n"
-        "of always answering the most frequent class of train. recall, F1: means over the classes."
-        "\nECE/T: calibration error at the temperature fitted on valid, "
+        f"{TWIN_WORDS}\n"
+        "majority: accuracy of always answering the most frequent class of train. recall, F1: means"
+        "\nover the classes. ECE/T: calibration error at the temperature fitted on valid, "
         f"{result['temperature']:.3f}."
     )
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_jax.data import CLASSES
+from fer_jax.report import TWIN_WORDS, VIEW_WORDS, twin_free_rows
 from train_jax.figure import new_figure
 from train_jax.metrics import wilson_interval
 from train_jax.report_html import Card, Cards, Picture, Pictures, Section, Table, Text, png_uri, svg
@@ -35,20 +36,19 @@ def sections(run: Run) -> list[Section]:
 
 
 def score_section(result: dict) -> Section:
-    """Every split, all images and those without a twin in train, beside the baseline."""
+    """Every split, all images and those without twins in train, beside the baseline."""
     rows = list(result["splits"].items())
-    rows += [(f"{name}, clean", s) for name, s in result["clean"].items()]
+    rows += twin_free_rows(result)
     header = ["split", "n", "accuracy [95 %]", "majority", "recall", "F1", "top 2", "NLL", "ECE"]
     cells = [
         [name, f"{s['n']:,}", interval(s["accuracy"], *s["ci95"], 4), f"{s['majority']:.4f}"]
         + [f"{s[key]:.4f}" for key in ("macro_recall", "macro_f1", "top2", "nll", "ece")]
         for name, s in rows
     ]
-    view = "image and mirror averaged" if result["tta"] == "flip" else "single view"
     note = (
-        f"Epoch {result['epoch']}, {view}. Majority: accuracy of always answering the most "
-        "frequent class of train. Recall, F1: means over the classes. Clean: without images that "
-        "have a pixel-identical twin in train."
+        f"Epoch {result['epoch']}, {VIEW_WORDS[result['tta']]}. Majority: accuracy of always "
+        "answering the most frequent class of train. Recall, F1: means over the classes. "
+        f"{TWIN_WORDS}"
     )
     if result["data"] == "drawn_faces":
         note += " Drawn faces: these numbers say nothing about people."

@@ -1,6 +1,8 @@
 """Facial expressions as a task: from a config to training, and from a checkpoint to scores."""
 
 import functools
+import hashlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,10 @@ import optax
 from flax.errors import FlaxError
 
 from fer_jax import data as fer_data
-from fer_jax.augment import augment, mixup, smooth_labels
-from fer_jax.data import CLASSES
-from fer_jax.models import make_model
+from fer_jax import folds
+from fer_jax.augment import alternating_flip, augment, mixup, shrink, smooth_labels
+from fer_jax.data import CLASSES, SIDE
+from fer_jax.models import make_model, takes_any_size
 from train_jax import metrics
 from train_jax import task as task_lib
 from train_jax.errors import UserError
@@ -37,14 +40,25 @@ def load_splits(config):
 def divide(splits, c) -> dict:
     """`splits` with 'valid' taken from 'train', as `c`, the fields of `config.data`, say."""
     try:
-        train, valid = fer_data.split_validation(
-            splits["train"], fraction=c["valid_fraction"], seed=c["split_seed"]
-        )
+        if c.get("folds", 0):  # which cards of before 2026-11-26 do not name
+            train, valid = leave_out(splits["train"], c["folds"], c["fold"], c["split_seed"])
+        else:
+            train, valid = fer_data.split_validation(
+                splits["train"], fraction=c["valid_fraction"], seed=c["split_seed"]
+            )
         train = fer_data.take_fraction(train, fraction=c["train_fraction"], seed=c["split_seed"])
     except ValueError as error:
         raise UserError(f"config: data: {error}") from error
     rest = {name: faces for name, faces in splits.items() if name != "train"}
     return {"train": train, "valid": valid} | rest
+
+
+def leave_out(faces, folds, fold, seed):
+    """(the other folds, fold number `fold` of `folds`)."""
+    if not 0 <= fold < folds:
+        raise UserError(f"data.fold must be from 0 to {folds - 1}, got {fold}")
+    left_out = fer_data.assign_folds(faces, folds=folds, seed=seed) == fold
+    return fer_data.select(faces, ~left_out), fer_data.select(faces, left_out)
 
 
 def build_model(config):
@@ -55,6 +69,12 @@ def build_model(config):
     if unknown:
         raise UserError(
             f"config: loss.l2_layers: no layer {unknown[0]!r} with a kernel, only {list(params)}"
+        )
+    c = config.augment
+    if (c.crop != SIDE or c.sizes) and not takes_any_size(model):
+        raise UserError(
+            f"config: augment.crop and augment.sizes need a model.name that takes any size, such "
+            f"as 'best', got {config.model.name!r}"
         )
     return model
 
@@ -79,26 +99,43 @@ def model_of(settings: dict, where: str):
 
 def init_model(model, key):
     """{'params': ..., 'batch_stats': ...} for images of FER-2013's size."""
-    return model.init(key, jnp.zeros((1, 48, 48, 1)), train=False)
+    return model.init(key, jnp.zeros((1, SIDE, SIDE, 1)), train=False)
 
 
 def make_task(config, model, dataset, splits) -> Task:
     """Binds model, loss and data of a config for the training loop."""
     c = config.loss.to_dict()
     augmentation = config.augment.to_dict()
-    alpha = augmentation.pop("mixup")
+    mixing = {"alpha": augmentation.pop("mixup")}
+    mixing["probability"] = augmentation.pop("mixup_probability")
+    sizes, alternate = augmentation.pop("sizes"), augmentation.pop("alternate_flip")
+    check_sizes(sizes)
+    epochs = fit_settings(config, dataset)["epochs"]
+    soft_weight, soft, identity = c["soft_weight"], {}, {}
+    if not 0 <= soft_weight <= 1 or (soft_weight and not config.data.soft_labels):
+        raise UserError(
+            "config: loss.soft_weight must be in [0, 1], and 0 without data.soft_labels, got "
+            f"{soft_weight}"
+        )
+    if soft_weight:
+        folder = Path(config.data.soft_labels)
+        soft = {"soft": folds.soft_targets(folds.load(folder), splits["train"].images, folder)}
+        identity = {"soft_sha256": hashlib.sha256(soft["soft"].tobytes()).hexdigest()}
     class_weights = jnp.asarray(
         balanced_class_weights(splits["train"].labels) if c["balanced"] else np.ones(len(CLASSES)),
         jnp.float32,
     )
 
-    def loss(params, batch_stats, batch, key):
+    def loss(params, batch_stats, batch, key, *, size, odd):
         augment_key, mixup_key, dropout_key = jax.random.split(key, 3)
-        targets = smooth_labels(
-            jax.nn.one_hot(batch["label"], len(CLASSES)), smoothing=c["label_smoothing"]
-        )
-        images = augment(augment_key, preprocess(batch["image"]), **augmentation)
-        images, targets = mixup(mixup_key, images, targets, alpha=alpha)
+        targets = jax.nn.one_hot(batch["label"], len(CLASSES))
+        if soft_weight:
+            targets = (1 - soft_weight) * targets + soft_weight * batch["soft"]
+        targets = smooth_labels(targets, smoothing=c["label_smoothing"])
+        images = alternating_flip(batch["image"], odd=odd) if alternate else batch["image"]
+        images = augment(augment_key, preprocess(images), **augmentation)
+        images = shrink(images, size=min(size, images.shape[1]))
+        images, targets = mixup(mixup_key, images, targets, **mixing)
         logits, new = model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
@@ -115,6 +152,13 @@ def make_task(config, model, dataset, splits) -> Task:
         }
         return value, (sums, new.get("batch_stats", {}))
 
+    @functools.cache  # one function a size and parity, so that each is compiled once
+    def loss_of(size, odd):
+        return functools.partial(loss, size=size, odd=odd)
+
+    def loss_at(epoch):
+        return loss_of(image_size(epoch, epochs, sizes), alternate and epoch % 2 == 1)
+
     def evaluate(variables, batch):
         logits = model.apply(variables, preprocess(batch["image"]), train=False)
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
@@ -126,17 +170,46 @@ def make_task(config, model, dataset, splits) -> Task:
 
     return Task(
         init=functools.partial(init_model, model),
-        loss=loss,
+        loss=loss_of(SIDE, False),
         evaluate=evaluate,
-        train=arrays(splits["train"]),
+        train=arrays(splits["train"]) | soft,
         valid=arrays(splits["valid"]),
         identity={
             "data": dataset.name,
             "train_valid_sha256": train_valid_sha256(splits),
             "classes": list(CLASSES),
-        },
+        }
+        | identity,
         unit="images",
+        loss_at=loss_at,
     )
+
+
+def image_size(epoch, epochs, sizes) -> int:
+    """The pixels of a side in an epoch, from 0, by `config.augment.sizes`.
+
+    At least the last two epochs have 48, for which batch norm then has the right statistics.
+    """
+    for pixels, until in sizes:
+        if epoch < min(round(until * epochs), epochs - 2):
+            return pixels
+    return SIDE
+
+
+def check_sizes(sizes):
+    """UserError unless they are (pixels, until which share of the epochs), shares growing."""
+    try:
+        pixels = [p for p, _ in sizes]
+        shares = [0, *(until for _, until in sizes), 1]
+        fine = all(isinstance(p, int) and 8 <= p <= SIDE for p in pixels)
+        fine = fine and all(a <= b for a, b in zip(shares, shares[1:], strict=False))
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise UserError(
+            f"config: augment.sizes must be pairs (pixels from 8 to {SIDE}, share of the epochs "
+            f"until which), with growing shares up to 1, got {sizes}"
+        )
 
 
 def train_valid_sha256(splits) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fer_jax import model_card
 from fer_jax.data import CLASSES, ROOT
@@ -22,7 +23,7 @@ class Classifier(NamedTuple):
     folder: Path
     model: Any  # flax module
     variables: dict[str, Any]  # {'params': ..., 'batch_stats': ...} of numpy arrays
-    temperature: dict[str, float]  # of each of VIEWS
+    temperature: dict[str, float]  # of the views it was scored for, 'none' and 'flip' at least
     card: dict[str, Any]  # model.json
 
 
@@ -54,12 +55,35 @@ def export(folder, variables, *, config, identity, splits, temperature, result, 
             "counts": dict(zip(CLASSES, counts, strict=True)),
         },
         "epoch": result["epoch"],
-        "scores": {name: result[name] for name in ("tta", "splits", "clean")},
+        "scores": {name: result[name] for name in ("tta", "splits", "clean", "no_near_twins")},
         "config": config,
         "origin": origin,
     }
     readme = functools.partial(model_card.text, folder.name)
     weights_lib.export(folder, variables, card, readme=readme)
+
+
+def shrink(classifier: Classifier, folder: Path, same_answers) -> list[str]:
+    """Writes the weights again, kernels in 16 bits as far as that changes no answer.
+
+    Args:
+      classifier: from `load`; its card is kept.
+      folder: made if it is not there.
+      same_answers: variables -> whether they answer as those of `classifier` do.
+
+    Returns:
+      The names of the arrays that are in 16 bits.
+    """
+    flat, half = flatten_dict(classifier.variables, sep="/"), []
+    kernels = [name for name in flat if name.endswith("/kernel")]
+    for name in sorted(kernels, key=lambda name: -flat[name].size):  # the largest first
+        rounded = flat | {name: flat[name].astype(np.float16).astype(np.float32)}
+        if same_answers(unflatten_dict(rounded, sep="/")):
+            flat, half = rounded, [*half, name]
+    readme = functools.partial(model_card.text, folder.name)
+    variables = {"batch_stats": {}} | unflatten_dict(flat, sep="/")
+    weights_lib.export(folder, variables, classifier.card, readme=readme, half=half)
+    return half
 
 
 def load(folder: Path) -> Classifier:
@@ -86,7 +110,7 @@ def load(folder: Path) -> Classifier:
     expect("preprocessing", str, PREPROCESSING)
     expect("input", dict, {"shape": [48, 48], "dtype": "uint8"})
     temperature = field(folder, card, "temperature", dict)
-    for view in VIEWS:
+    for view in [*VIEWS[:2], *(view for view in VIEWS[2:] if view in temperature)]:
         if not (0 < field(folder, temperature, view, float, "temperature.") < math.inf):
             raise UserError(f"{folder / CARD}: temperature.{view} must be above 0. {MEND}")
     _check_history(folder, card)

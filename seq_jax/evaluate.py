@@ -56,7 +56,8 @@ def score(config, workdir, predict, task, dataset, splits, vocabularies):
 
     Returns (the epoch of that checkpoint, {split: Translations}).
     """
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
+    c = config.checkpoint
+    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
     saved = checkpoints.best()
     variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
     translations = {}

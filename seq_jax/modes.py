@@ -88,7 +88,8 @@ def translate(config, workdir: Path, inputs: str):
     if not prepared.empty:
         return
     model = build_model(config, vocabularies)
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
+    c = config.checkpoint
+    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
     variables = checkpoints.load_variables(
         checkpoints.best(),
         lambda key: init_model(model, tokens, key),

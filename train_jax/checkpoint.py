@@ -35,11 +35,16 @@ class Saved(NamedTuple):
 class Checkpoints:
     """The folder `workdir/checkpoints`. Keeps the newest and the best checkpoint."""
 
-    def __init__(self, folder, *, mode):
-        """`mode`: 'min' if a smaller metric is better, else 'max'. Of equals the first is best."""
+    def __init__(self, folder, *, mode, select="best"):
+        """`mode`: 'min' if a smaller metric is better, else 'max'. Of equals the first is best.
+
+        `select`: 'last' takes the last finished epoch for the best, whatever its metric.
+        """
         if mode not in ("min", "max"):
             raise ValueError(f"checkpoint.mode must be 'min' or 'max', got {mode!r}")
-        self._sign = 1 if mode == "min" else -1
+        if select not in ("best", "last"):
+            raise ValueError(f"checkpoint.select must be 'best' or 'last', got {select!r}")
+        self._sign, self._last = (1 if mode == "min" else -1), select == "last"
         self.folder = Path(folder).absolute()
 
     def save(self, label, state, *, record, metric=None):
@@ -178,6 +183,8 @@ class Checkpoints:
     def _ranked(self, saved: list[Saved]) -> list[Saved]:
         """Those of finished epochs, the best first."""
         finished = [s for s in saved if s.metric is not None]
+        if self._last:
+            return sorted(finished, key=lambda s: -s.label)
         return sorted(finished, key=lambda s: (self._sign * s.metric, s.label))
 
 

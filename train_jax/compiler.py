@@ -36,9 +36,9 @@ def step_options(platform: str) -> dict:
 def use_matmul_precision(name: str):
     """Of all float32 products and convolutions that this process compiles from now on.
 
-    '' leaves it to jax's own setting and the platform: an NVIDIA GPU rounds their inputs to TF32 (10
-    bits of mantissa, float32 sums), and is several times as fast as with 'highest', float32
-    throughout; a CPU computes in float32 whatever is said. UserError for another name.
+    '' leaves it to jax's own setting and the platform. An NVIDIA GPU rounds their inputs to TF32,
+    10 bits of mantissa with float32 sums, and is several times as fast as with 'highest', which is
+    float32 throughout. A CPU computes in float32 whatever is said. UserError for another name.
     """
     if name not in MATMUL_PRECISIONS:
         choices = ", ".join(map(repr, MATMUL_PRECISIONS))

@@ -56,14 +56,15 @@ def fit(
       schedule: arguments of `make_schedule`, with warmup_epochs in place of both numbers of steps.
       plateau: {'enabled', 'monitor'} and the arguments of `plateau.update`, but base_lr.
       early_stop: {'enabled', 'monitor'} and the arguments of `early_stop.update`.
-      checkpoint: {'monitor', 'mode'}: which epoch is the best one.
+      checkpoint: {'monitor', 'mode', 'select'}: which epoch is the best one, see `Checkpoints`.
       devices: that share each batch, of all processes; 0 for all.
 
     Returns:
       One row an epoch: epoch, train metrics, val_ metrics, lr, seconds, units/s.
 
     Raises:
-      UserError: a setting does not fit, or a loss is not finite.
+      UserError: a setting does not fit, or a loss is not finite; or there is nothing to validate
+        on, and a monitor that is used needs it. (Without `task.valid` rows have no val_ metrics.)
       Interrupted: after SIGINT or SIGTERM; all is saved.
     """
     _check_counts(epochs=epochs, batch_size=batch_size, eval_batch_size=eval_batch_size)
@@ -77,7 +78,9 @@ def fit(
     _check_counts(steps_per_call=steps_per_call)
     data, valid = (parallel.shard_rows(split, mesh) for split in (task.train, task.valid))
     try:
-        checkpoints = Checkpoints(workdir / "checkpoints", mode=checkpoint["mode"])
+        checkpoints = Checkpoints(
+            workdir / "checkpoints", mode=checkpoint["mode"], select=checkpoint["select"]
+        )
         program, state = build(
             task, mesh, seed=seed, prng=prng, steps=steps, epochs=epochs, batch_size=batch_size,
             ema_decay=ema_decay, optimizer=optimizer, schedule=schedule, plateau=plateau,
@@ -85,8 +88,11 @@ def fit(
         )  # fmt: skip
     except ValueError as error:
         raise UserError(f"config: {error}") from error
-    monitors = [plateau["monitor"], early_stop["monitor"], checkpoint["monitor"]]
-    _check_monitors(monitors, state.metrics)
+    validates = size_of(task.valid) > 0
+    _check_monitors(
+        state.metrics, validates, (plateau, plateau["enabled"]),
+        (early_stop, early_stop["enabled"]), (checkpoint, checkpoint["select"] == "best"),
+    )  # fmt: skip
 
     state, history, elapsed = _resume(checkpoints, state, mesh)
     writer = Writer(workdir, history=history, epochs=epochs, unit=task.unit)
@@ -106,7 +112,7 @@ def fit(
                 index, mask = epoch_order(size, batch_size, seed=seed, epoch=epoch)
                 done = int(state.step) - epoch * steps
                 state = train_epoch(
-                    program.train_step, state, data, index, mask, done=done,
+                    program.train_step_at(epoch), state, data, index, mask, done=done,
                     steps_per_call=steps_per_call, after_call=after_call,
                 )  # fmt: skip
                 row = {"epoch": epoch + 1} | metrics_lib.compute(state.metrics)
@@ -117,20 +123,21 @@ def fit(
                     program.eval_step, variables, valid, size_of(task.valid), eval_batch_size,
                     after_call=lambda: after_call(state, steps),  # noqa: B023, called in this epoch
                 )  # fmt: skip
-                row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums).items()}
+                row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums or {}).items()}
                 _check_finite(state, row, epoch, steps, checkpoints)
                 learning_rate = program.learning_rate(int(state.step) - 1)
                 row["lr"] = float(learning_rate * np.asarray(state.plateau.scale))
                 state = program.epoch_end(
                     state,
-                    np.float32(row[plateau["monitor"]]),
-                    np.float32(row[early_stop["monitor"]]),
+                    np.float32(row.get(plateau["monitor"], math.nan)),
+                    np.float32(row.get(early_stop["monitor"], math.nan)),
                     np.int32(epoch),
                 )
                 row["seconds"] = clock.restart()
                 row[f"{task.unit}/s"] = size / train_seconds
                 checkpoints.save(
-                    _label(state, epoch + 1), state, metric=row[checkpoint["monitor"]],
+                    _label(state, epoch + 1), state,
+                    metric=row.get(checkpoint["monitor"], math.nan),
                     record={"history": [*writer.rows, row], "elapsed": 0.0},
                 )  # fmt: skip
                 writer.epoch(row)
@@ -244,8 +251,12 @@ def _check_counts(**counts):
             raise UserError(f"config: {name} must be at least 1, got {count}")
 
 
-def _check_monitors(monitors, metrics):
-    choices = [prefix + name for prefix in ("", "val_") for name in metrics]
-    for monitor in monitors:
-        if monitor not in choices:
-            raise UserError(f"config: monitor must be one of {choices}, got {monitor!r}")
+def _check_monitors(metrics, validates, *groups):
+    """`groups`: (settings with a monitor, whether it is used). Without validation data a monitor
+    that is not used may be any."""
+    choices = [prefix + name for prefix in ("", "val_")[: 1 + validates] for name in metrics]
+    for settings, used in groups:
+        if (used or validates) and settings["monitor"] not in choices:
+            monitor = settings["monitor"]
+            why = "" if validates else " (there is no validation data)"
+            raise UserError(f"config: monitor must be one of {choices}{why}, got {monitor!r}")

@@ -5,8 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
 SCHEDULES = ("constant", "inverse_time", "cosine")
 
 
@@ -47,31 +48,48 @@ def make_optimizer(*, name, schedule, weight_decay, momentum, clip_norm):
     """The optax transformation.
 
     Args:
-      name: 'adam' (Kingma & Ba 2015), 'adamw' (Loshchilov & Hutter 2019) or 'sgd' with Nesterov
-        momentum.
+      name: 'adam' (Kingma & Ba 2015), 'adamw' (Loshchilov & Hutter 2019), 'sgd' with Nesterov
+        momentum, or 'muon' (Jordan et al. 2024): the momentum of each convolution's kernel, as a
+        matrix [h * w * C_in, C_out], with all its singular values set to about 1, and scaled to the
+        size of Adam's updates (Liu et al. 2025); Adam, with Nesterov's momentum, for other arrays.
       schedule: from `make_schedule`.
-      weight_decay: decoupled, times the learning rate, on arrays of 2 or more axes only (kernels,
-        not biases or batch-norm scales); 'adamw' only.
-      momentum: 'sgd' only.
+      weight_decay: on arrays of 2 or more axes only (kernels, not biases or batch-norm scales).
+        'adamw': decoupled, times the learning rate; 'muon': the same, for what is not left to Adam.
+        'sgd': coupled, as torch.optim.SGD: the decay times the parameter is added to the gradient,
+        before the momentum and after the clipping.
+      momentum: 'sgd' and 'muon' only.
       clip_norm: largest global norm of the gradient; 0 turns it off.
     """
     _check("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "finite and >= 0")
     _check("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
     _check("clip_norm", clip_norm, 0 <= clip_norm < math.inf, "finite and >= 0")
-    if weight_decay and name != "adamw":
-        raise ValueError(f"weight_decay is for 'adamw' only, got {weight_decay} with {name!r}")
+    if weight_decay and name == "adam":
+        raise ValueError(f"weight_decay is for 'adamw' and 'sgd', got {weight_decay} with {name!r}")
+    kernels = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
     if name == "adam":
         optimizer = optax.adam(schedule)
     elif name == "adamw":
-        kernels = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
         optimizer = optax.adamw(schedule, weight_decay=weight_decay, mask=kernels)
     elif name == "sgd":
         optimizer = optax.sgd(schedule, momentum=momentum, nesterov=True)
+        if weight_decay:
+            optimizer = optax.chain(optax.add_decayed_weights(weight_decay, kernels), optimizer)
+    elif name == "muon":
+        optimizer = optax.contrib.muon(
+            schedule, beta=momentum, weight_decay=weight_decay, consistent_rms=0.2,
+            muon_weight_dimension_numbers=_matrices,
+        )  # fmt: skip
     else:
         raise ValueError(f"optimizer must be one of {OPTIMIZERS}, got {name!r}")
     if clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     return optimizer
+
+
+def _matrices(params):
+    """How kernels [h, w, C_in, C_out] are matrices; None for other arrays."""
+    numbers = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+    return jax.tree.map(lambda p: numbers if p.ndim == 4 else None, params)
 
 
 def _check(name, value, fine, expected):

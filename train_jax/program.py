@@ -18,7 +18,8 @@ from train_jax.step import make_epoch_end, make_eval_step, make_train_step
 class Program(NamedTuple):
     """The compiled functions of a run."""
 
-    train_step: Callable
+    train_step: Callable  # with `Task.loss`
+    train_step_at: Callable  # epoch -> the step with `Task.loss_at` of it
     eval_step: Callable
     epoch_end: Callable
     learning_rate: Callable  # of a step, before the plateau scales it
@@ -38,10 +39,15 @@ def build(
     rate = make_schedule(**schedule, warmup_steps=warmup_steps, total_steps=epochs * steps)
     transformation = make_optimizer(**optimizer, schedule=rate)
     base_lr = schedule["learning_rate"]
+
+    @functools.cache
+    def train_step(loss):
+        return make_train_step(loss=loss, optimizer=transformation, ema_decay=ema_decay, mesh=mesh)
+
+    loss_at = task.loss_at or (lambda epoch: task.loss)
     program = Program(
-        train_step=make_train_step(
-            loss=task.loss, optimizer=transformation, ema_decay=ema_decay, mesh=mesh
-        ),
+        train_step=train_step(task.loss),
+        train_step_at=lambda epoch: train_step(loss_at(epoch)),
         eval_step=make_eval_step(task.evaluate, mesh),
         epoch_end=make_epoch_end(
             plateau=_bind(plateau_lib, plateau, base_lr=base_lr),

@@ -38,9 +38,9 @@ def draw_history(workdir: Path, history, best_epoch, data_name):
         if name == "lr":
             steady = len({row["lr"] for row in history}) == 1
             axes.set(ylim=(0, 1.2 * history[0]["lr"])) if steady else axes.set_yscale("log")
-        else:
+        elif f"val_{name}" in history[0]:
             axes.plot(epochs, [row[f"val_{name}"] for row in history], ".-", label="validation")
-        axes.axvline(best_epoch, color="grey", ls="--", label=f"best epoch: {best_epoch}")
+        axes.axvline(best_epoch, color="grey", ls="--", label=f"evaluated: epoch {best_epoch}")
         axes.set(xlabel="epoch", ylabel="learning rate" if name == "lr" else name)
         tick_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)

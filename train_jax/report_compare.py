@@ -100,7 +100,7 @@ def _value(config, field) -> str:
 
 def histories(runs) -> list:
     """One picture a metric, one colour a run; training dotted."""
-    with_rows = [run for run in runs if run.history]
+    with_rows = [run for run in runs if run.history and "val_loss" in run.history[0]]
     if not with_rows:
         return []
     names = [n for n in with_rows[0].history[0] if f"val_{n}" in with_rows[0].history[0]]

@@ -70,9 +70,11 @@ def read_run(workdir: Path) -> Run:
 def best_epoch(run: Run) -> int | None:
     """The epoch, from 1, that is evaluated; of equal ones the first. None before the first."""
     c = run.config["checkpoint"]
-    values = [row[c["monitor"]] for row in run.history]
-    if not values:
+    if not run.history:
         return None
+    if c.get("select") == "last":
+        return len(run.history)
+    values = [row[c["monitor"]] for row in run.history]
     return 1 + values.index(min(values) if c["mode"] == "min" else max(values))
 
 
@@ -146,8 +148,9 @@ def history(run: Run) -> Section:
     if not run.history:
         return Section("History", [Text("No epoch is finished yet.")])
     best, cuts, stopped = best_epoch(run), plateau_cuts(run), stopped_early(run)
-    monitor = run.config["checkpoint"]["monitor"]
-    words = [f"{len(run.history)} epochs; best epoch {best} by {monitor}."]
+    c = run.config["checkpoint"]
+    chosen = "the last" if c.get("select") == "last" else f"the best by {c['monitor']}"
+    words = [f"{len(run.history)} epochs; epoch {best}, {chosen}, is evaluated."]
     if cuts:
         factor = run.config["plateau"]["factor"]
         words.append(f"Plateau: learning rate × {factor:g} after epoch {_listing(cuts)}.")
@@ -157,7 +160,7 @@ def history(run: Run) -> Section:
         words.append(f"Stopped early after epoch {len(run.history)}.")
     marks = {"best epoch": ([best], "C2", "--"), "plateau cut": (cuts, "C3", ":")}
     marks["early stop"] = ([len(run.history)] if stopped else [], "black", "-.")
-    names = [n for n in run.history[0] if f"val_{n}" in run.history[0]]
+    names = [n for n in run.history[0] if f"val_{n}" in run.history[0]] or ["loss", "accuracy"]
     pictures = [Picture(svg(curve(run.history, name, marks))) for name in [*names, "lr"]]
     return Section("History", [Text(" ".join(words)), Pictures(pictures)])
 

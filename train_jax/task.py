@@ -31,6 +31,8 @@ class Task(NamedTuple):
     identity: dict[str, Any]
     # the unit of the progress line, e.g. 'images'
     unit: str
+    # epoch, from 0 -> its loss; equal ones for epochs that share a compiled step. None: `loss`
+    loss_at: Callable[[int], Callable] | None = None
     # training steps in one compiled call on a CPU, whose backend runs a convolution 35 times slower
     # inside a loop over steps
     steps_per_call_on_cpu: int = 1

@@ -36,10 +36,15 @@ class Weights(NamedTuple):
     card: dict[str, Any]  # model.json
 
 
-def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str]):
+def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str], half=()):
     """Writes `variables`, the JSON values `card` and `readme` of the whole card into `folder`, made
-    if it is not there. UserError if the disk is full, say."""
+    if it is not there. UserError if the disk is full, say.
+
+    `half`: names of arrays ('params/Conv_0/kernel') that are stored in 16 bits; `load` gives them
+    back in 32.
+    """
     flat = flatten_dict(jax.device_get(variables), sep="/")
+    flat |= {name: flat[name].astype(np.float16) for name in half}
     # safetensors writes the memory of an array as it lies there, transposed or not
     data = safetensors.numpy.save({k: np.asarray(a, order="C") for k, a in flat.items()})
     counts = {k: sum(a.size for a in jax.tree.leaves(v)) for k, v in variables.items()}
@@ -48,7 +53,7 @@ def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str]
         **card,
         "parameters": counts["params"],
         "batch_statistics": counts.get("batch_stats", 0),
-        "arrays": array_types(variables),
+        "arrays": {name: f"{a.dtype}{a.shape}" for name, a in flat.items()},
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     text = json.dumps(card, indent=1)
@@ -89,6 +94,7 @@ def load(folder: Path) -> Weights:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise UserError(f"{path}: {name:.200} holds NaN or infinity. {MEND}")
+    arrays = {k: a.astype(np.float32) if a.dtype == np.float16 else a for k, a in arrays.items()}
     variables = {"params": {}, "batch_stats": {}} | unflatten_dict(arrays, sep="/")
     return Weights(folder, variables, card)
 

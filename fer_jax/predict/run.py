@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fer_jax import average
 from fer_jax import weights as weights_lib
 from fer_jax.data import CLASSES
 from fer_jax.evaluate import check_view, make_predict, predict_split
@@ -33,9 +34,9 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     """
     inputs = split(inputs)
     settings = check(config.predict, inputs)
-    check_view(config.eval.tta)
     folder = weights_lib.choose(weights, workdir)
-    classifier = weights_lib.load(folder)
+    classifier = average.load(str(folder))
+    check_view(config.eval.tta, list(classifier.temperature))
     data = classifier.card["trained_on"]["name"]
     print(f"weights: {folder}, trained on {data}, epoch {classifier.card['epoch']}")
     if data == "drawn_faces":

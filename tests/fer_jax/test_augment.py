@@ -6,16 +6,24 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
+from PIL import Image
 
 from fer_jax import augment
 
 KEY_TYPES = ["threefry2x32", "rbg"]
-OFF = {"flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "cutout": 0, "cutout_probability": 0}
+OFF = {
+    "flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "affine_probability": 1, "cutout": 0,
+    "cutout_probability": 0, "crop": 24, "brightness": 0, "contrast": 0,
+}  # fmt: skip
 ON = {
     "flip": 0.5,
     "rotation": 20,
     "zoom": 0.3,
     "shift": 0.15,
+    "affine_probability": 0.9,
+    "crop": 14,
+    "brightness": 0.5,
+    "contrast": 0.3,
     "cutout": 6,
     "cutout_probability": 0.5,
 }
@@ -136,6 +144,34 @@ def test_draws_are_uniform_in_their_ranges_and_independent(key_type):
     assert np.abs(correlation).max() < 4 / np.sqrt(n)
 
 
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_each_operation_has_its_own_chance(key_type):
+    n, size, p = 4000, 20, 0.3
+    key, magnitudes = jax.random.key(1, impl=key_type), {"rotation": 30, "zoom": 0.3, "shift": 0.1}
+    always = augment.affine_matrices(key, n, size, size, **magnitudes)
+    matrices = augment.affine_matrices(key, n, size, size, **magnitudes, probability=p)
+    drawn = np.stack(drawn_parameters(matrices, size, size))
+    neutral = np.array([[0], [1], [1], [0], [0]])
+    done = np.abs(drawn - neutral) > 1e-4  # float32; all but 1 in 300 of the draws are larger
+    assert (done[1] == done[2]).mean() > 0.99 and (done[3] == done[4]).mean() > 0.99
+    operations = done[[0, 1, 3]]
+    assert np.abs(operations.mean(1) - p).max() < 4 * np.sqrt(p * (1 - p) / n)
+    assert np.abs(np.corrcoef(operations) - np.eye(3)).max() < 4 / np.sqrt(n)
+    # what is done is what would always have been done
+    expected = np.stack(drawn_parameters(always, size, size))
+    np.testing.assert_allclose(drawn, np.where(done, expected, neutral), atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [24, 36, 40])
+def test_shrink_equals_pillow(size):
+    images = make_images(3, 48, 48, 2)
+    ours = augment.shrink(jnp.asarray(images), size=size)
+    for image, result in zip(images, ours, strict=True):
+        for channel in range(2):
+            picture = Image.fromarray(image[..., channel]).resize((size, size), Image.BILINEAR)
+            np.testing.assert_allclose(result[..., channel], picture, atol=5e-5)
+
+
 def test_zoom_above_one_shrinks_the_picture():
     images = np.zeros(SHAPE, np.float32)
     images[:, 6:18, 6:18] = 1
@@ -162,16 +198,21 @@ def test_flip(key_type, probability):
 
 
 def test_nothing_changes_when_all_are_off():
-    images, key = jnp.asarray(make_images(4, 8, 9, 1)), jax.random.key(0)
+    images, key = jnp.asarray(make_images(4, 24, 24, 1)), jax.random.key(0)
     targets = jnp.eye(4, dtype=jnp.float32)
     assert augment.augment(key, images, **OFF) is images
+    never = {"rotation": 20, "zoom": 0.3, "shift": 0.15, "affine_probability": 0}
+    assert augment.augment(key, images, **OFF | never) is images
+    assert augment.shrink(images, size=24) is images
     assert augment.random_cutout(key, images, size=4, probability=0) is images
     mixed = augment.mixup(key, images, targets, alpha=0)
     assert mixed[0] is images and mixed[1] is targets
 
 
 @pytest.mark.parametrize("key_type", KEY_TYPES)
-@pytest.mark.parametrize("part", ["flip", "rotation", "zoom", "shift", "cutout"])
+@pytest.mark.parametrize(
+    "part", ["flip", "rotation", "zoom", "shift", "brightness", "contrast", "crop", "cutout"]
+)
 def test_every_part_depends_on_the_key_and_on_the_image(key_type, part):
     settings = OFF | {part: ON[part], "cutout_probability": 0.9}
     one = make_images(1, *SHAPE[1:])
@@ -193,15 +234,18 @@ def test_every_part_has_its_own_key_and_its_own_settings(monkeypatch):
         settings.append(given)
         return images
 
-    for name in ("random_flip", "random_affine", "random_cutout"):
+    names = ("random_flip", "random_affine", "random_light", "random_crop", "random_cutout")
+    for name in names:
         monkeypatch.setattr(augment, name, spy)
     key = jax.random.key(0)
     given = ON | {"flip": 0.25}
     augment.augment(key, jnp.zeros(SHAPE, jnp.float32), **given)
-    assert len(keys) == 3 and len({jax.random.key_data(k).tobytes() for k in [key, *keys]}) == 4
+    assert len(keys) == 5 and len({jax.random.key_data(k).tobytes() for k in [key, *keys]}) == 6
     assert settings == [
         {"probability": 0.25},
-        {name: given[name] for name in ("rotation", "zoom", "shift")},
+        {name: given[name] for name in ("rotation", "zoom", "shift")} | {"probability": 0.9},
+        {"brightness": 0.5, "contrast": 0.3},
+        {"size": given["crop"]},
         {"size": given["cutout"], "probability": given["cutout_probability"]},
     ]
 
@@ -219,16 +263,31 @@ def test_jit_equals_eager_and_the_gradient_is_that_of_a_linear_map():
     weights = jnp.asarray(make_images(*SHAPE, seed=9))
 
     def run(key, images):
-        return augment.augment(key, images, **ON)
+        return augment.augment(key, images, **ON | {"brightness": 0})
 
+    weights = weights[:, :14, :14]
     eager = run(key, images)
-    assert eager.dtype == jnp.float32 and eager.shape == images.shape
+    assert eager.dtype == jnp.float32 and eager.shape == (16, 14, 14, 1)
     # Fused multiply-adds move the positions by a rounding: see TOLERANCE.
     np.testing.assert_allclose(jax.jit(run)(key, images), eager, atol=TOLERANCE, rtol=0)
     inner = jax.jit(jax.value_and_grad(lambda x: (run(key, x) * weights).sum()))
     value, gradient = inner(images)
-    # Every part is linear in the images: value = <gradient, images>. 9,216 terms of up to 25.
+    # Every part is linear in the images: value = <gradient, images>. 3,136 terms of up to 25.
     np.testing.assert_allclose((gradient * images).sum(), value, rtol=1e-4, atol=0.05)
+
+
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_crops_lie_everywhere_alike(key_type):
+    n, height, width, size = 3000, 6, 7, 4
+    images = np.arange(n * height * width * 2, dtype=np.float32).reshape(n, height, width, 2)
+    key = jax.random.key(4, impl=key_type)
+    ours = np.asarray(augment.random_crop(key, jnp.asarray(images), size=size))
+    counts = np.zeros((height - size + 1, width - size + 1), int)
+    for image, crop in zip(images, ours, strict=True):
+        row, column = np.argwhere(image[..., 0] == crop[0, 0, 0])[0]
+        np.testing.assert_array_equal(crop, image[row : row + size, column : column + size])
+        counts[row, column] += 1
+    assert scipy.stats.chisquare(counts.ravel()).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("size", [5, 6])
@@ -289,6 +348,54 @@ def test_mixup_mixes_images_and_labels_alike(key_type):
     assert 0 < mix < 1
 
 
+def test_mixup_of_a_share_of_the_batches():
+    targets = jnp.eye(6, dtype=jnp.float32)
+    images = targets.reshape(6, 2, 3, 1)
+    always, sometimes = (
+        jax.jit(lambda key, p=p: augment.mixup(key, images, targets, alpha=5.0, probability=p))
+        for p in (1, 0.25)
+    )
+    mixed = 0
+    for key in jax.random.split(jax.random.key(3), 400):
+        (x, y), y_always = sometimes(key), always(key)[1]
+        np.testing.assert_array_equal(x.reshape(6, 6), y)
+        if np.array_equal(y, targets):
+            continue
+        np.testing.assert_array_equal(y, y_always)
+        mixed += 1
+    assert abs(mixed / 400 - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 400)
+    with pytest.raises(ValueError, match="mixup_probability must be .* got 2"):
+        augment.mixup(jax.random.key(0), images, targets, alpha=1.0, probability=2)
+
+
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_light(key_type):
+    images, key = make_images(3000, 3, 4, 1), jax.random.key(6, impl=key_type)
+    ours = np.asarray(augment.random_light(key, jnp.asarray(images), brightness=0.5, contrast=0.3))
+    means, before = ours.mean((1, 2, 3)), images.mean((1, 2, 3))
+    scale = ours.std((1, 2, 3)) / images.std((1, 2, 3))
+    for values, middle, limit in ((means - before, 0, 0.5), (scale, 1, 0.3)):
+        assert np.abs(values - middle).max() <= limit * 1.0001
+        uniform = scipy.stats.uniform(middle - limit, 2 * limit)
+        assert scipy.stats.kstest(values, uniform.cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(means - before, scale)[0, 1]) < 4 / np.sqrt(3000)
+    expected = (images - before[:, None, None, None]) * scale[:, None, None, None]
+    np.testing.assert_allclose(ours, expected + means[:, None, None, None], atol=1e-4)
+
+
+def test_alternating_flip_shows_both_views_in_two_epochs():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 5, 7), dtype=np.uint8)
+    even, odd = (
+        np.asarray(augment.alternating_flip(jnp.asarray(images), odd=odd)) for odd in (False, True)
+    )
+    np.testing.assert_array_equal(odd, even[:, :, ::-1])
+    flipped = (even != images).any((1, 2))
+    np.testing.assert_array_equal(even[~flipped], images[~flipped])
+    np.testing.assert_array_equal(even[flipped], images[flipped][:, :, ::-1])
+    assert 70 < flipped.sum() < 130
+
+
 def test_mixup_draws_lambda_from_beta():
     targets = jnp.eye(6, dtype=jnp.float32)
     images = targets.reshape(6, 2, 3, 1)
@@ -319,6 +426,11 @@ def test_smooth_labels():
         ("rotation", 200, "rotation must be in .* got 200"),
         ("zoom", 1, "zoom must be in .* got 1"),
         ("shift", -0.1, "shift must be in .* got -0.1"),
+        ("affine_probability", 1.5, "affine_probability must be in .* got 1.5"),
+        ("brightness", -1, "brightness must be .* got -1"),
+        ("contrast", 1.0, "contrast must be .* got 1.0"),
+        ("crop", 0, "crop must be from 1 to 8 pixels, got 0"),
+        ("crop", 9, "crop must be .* got 9"),
         ("cutout", -4, "size must be .* got -4"),
         ("cutout", 2.5, "size must be .* got 2.5"),
         ("cutout_probability", 2, "probability must be in .* got 2"),
@@ -327,7 +439,7 @@ def test_smooth_labels():
 def test_errors_print_the_value(setting, value, message):
     images = jnp.zeros((2, 8, 8, 1), jnp.float32)
     with pytest.raises(ValueError, match=message):
-        augment.augment(jax.random.key(0), images, **(OFF | {setting: value}))
+        augment.augment(jax.random.key(0), images, **(OFF | {"crop": 8} | {setting: value}))
 
 
 def test_errors_of_the_other_parts():

@@ -50,6 +50,25 @@ def rows_of(faces):
     )
 
 
+# near twins
+
+
+def test_closest_is_the_largest_correlation_of_pixels():
+    rng = np.random.default_rng(0)
+    others = random_faces([3] * 7)._replace(images=rng.integers(0, 200, (5000, 48, 48), np.uint8))
+    images = rng.integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    images[1] = others.images[4321] // 2 + 90  # darker, and less contrast
+    images[2] = 255 - others.images[7]  # a negative is no twin
+    images[3] = 50  # one grey
+    faces = Faces(images, np.zeros(4, np.int32))
+    r, index = data.closest(faces, others)
+    expected = np.corrcoef(images[:3].reshape(3, -1), others.images.reshape(5000, -1))[:3, 3:]
+    np.testing.assert_allclose(r[:3], expected.max(1), atol=1e-5)
+    assert index[1] == 4321 and index[0] == expected[0].argmax()
+    assert r[3] == 0
+    assert data.has_near_twin(faces, others).tolist() == [False, True, False, False]
+
+
 # load
 
 
@@ -156,9 +175,15 @@ def test_twins_stay_on_one_side_even_with_other_labels(seed):
     assert 30 <= twins <= 90
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_a_validation_fraction_of_0_leaves_all_to_training():
+    faces = random_faces([5] * 7)
+    train, valid = data.split_validation(faces, fraction=0.0, seed=0)
+    assert train is faces and valid.images.shape == (0, 48, 48) and len(valid.labels) == 0
+
+
+@pytest.mark.parametrize("fraction", [1.0, -0.1, 1.5, float("nan")])
 def test_validation_fraction_must_lie_within_0_and_1(fraction):
-    with pytest.raises(UserError, match=r"must be in \(0, 1\), got"):
+    with pytest.raises(UserError, match=r"must be in \[0, 1\), got"):
         data.split_validation(random_faces([5] * 7), fraction=fraction, seed=0)
 
 

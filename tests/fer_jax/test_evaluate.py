@@ -151,13 +151,14 @@ def test_metrics_csv(run):
 def test_eval_json_has_the_keys_of_the_issue(run):
     assert set(run.eval) == {
         "data", "sha256", "weights", "epoch", "tta", "temperature", "splits", "clean",
-        "reliability",
+        "no_near_twins", "reliability",
     }  # fmt: skip
     assert run.eval["data"] == "fer2013" and run.eval["tta"] == "none"
     assert run.eval["sha256"] == run.dataset.sha256
     assert list(run.eval["splits"]) == ["train", "valid", "PublicTest"]
     assert list(run.eval["clean"]) == ["valid", "PublicTest"]
-    for scores in [*run.eval["splits"].values(), *run.eval["clean"].values()]:
+    parts = [run.eval[name] for name in ("splits", "clean", "no_near_twins")]
+    for scores in [scores for part in parts for scores in part.values()]:
         assert set(scores) == SCORES
         assert list(scores["recall"]) == list(CLASSES)
         confusion = np.array(scores["confusion"])
@@ -196,6 +197,29 @@ def test_clean_drops_exactly_the_twins(run, network):
     logp = log_probabilities(*network, test.images[~twin])
     nll = -logp[np.arange(len(logp)), test.labels[~twin]].mean()
     assert clean["PublicTest"]["nll"] == pytest.approx(nll, rel=1e-5)
+
+
+def test_the_third_row_drops_the_same_photograph_lit_otherwise_too(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 7, 34).astype(np.int32)
+    images = rng.integers(0, 256, (34, 48, 48), dtype=np.uint8)
+    train, test = Faces(images[:20], labels[:20]), Faces(images[20:], labels[20:])
+    test.images[0] = train.images[3]
+    test.images[1] = train.images[4] // 2 + 30
+    logits = {n: rng.normal(size=(n, 7)) for n in (20, 14)}
+    about = {"data": "drawn_faces", "sha256": "", "epoch": 1, "tta": "none", "weights": "x"}
+    result = evaluate.score(
+        tmp_path, lambda images: logits[len(images)], {"train": train, "PublicTest": test},
+        temperature=1.3, majority=3, about=about,
+    )  # fmt: skip
+    assert result["no_near_twins"].keys() == {"PublicTest"} == result["clean"].keys()
+    for name, first in (("splits", 0), ("clean", 1), ("no_near_twins", 2)):
+        found, n = result[name]["PublicTest"], 14 - first
+        logp = logits[14][first:] - np.log(np.exp(logits[14][first:]).sum(1, keepdims=True))
+        assert found["n"] == n
+        assert found["accuracy"] == np.mean(logp.argmax(1) == test.labels[first:])
+        assert found["nll"] == pytest.approx(nll(logp, test.labels[first:]), rel=1e-5)
+        assert found["calibrated"]["nll"] != found["nll"]
 
 
 def test_the_best_epoch_is_evaluated_not_the_last(run):
@@ -272,6 +296,30 @@ def test_tta_averages_the_log_probabilities_of_both_views(run, copy, network, ca
     assert scores["accuracy"] == np.mean(logp.argmax(1) == faces.labels)
 
 
+def test_ten_crops(run):
+    """Corners and middle, and their mirrors: the mean of the log-probabilities."""
+    model = task.model_of(
+        fer_best.get_config().model.to_dict() | {"features": ((2,), (3, 3))}, "test"
+    )[0]
+    rng = np.random.default_rng(0)
+    variables = task.init_model(model, jax.random.key(0))
+    variables = jax.tree.map(
+        lambda a: a + 0.3 * rng.uniform(size=a.shape).astype(a.dtype), variables
+    )
+    images = run.splits["PublicTest"].images[:5]
+    parts = []
+    for row, column in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)):
+        crop = images[:, row : row + 44, column : column + 44]
+        parts += [log_probabilities(model, variables, v) for v in (crop, crop[:, :, ::-1])]
+    found = evaluate.predict_split(
+        evaluate.make_predict(model), variables, images, batch_size=4, tta="ten_crop"
+    )
+    np.testing.assert_allclose(found, np.mean(parts, 0), rtol=1e-5, atol=1e-5)
+    assert np.ptp(parts, 0).max() > 1e-3
+    assert evaluate.views_of(model) == ("none", "flip", "ten_crop")
+    assert evaluate.views_of(task.build_model(make_config())) == ("none", "flip")
+
+
 def test_a_finished_run_is_not_trained_again(run, copy, monkeypatch):
     (copy / "eval.json").unlink()
     shutil.rmtree(copy / "figures")
@@ -345,7 +393,7 @@ def test_eval_before_the_first_epoch_is_refused(copy):
 @pytest.mark.parametrize("mode", [modes.train, evaluate_run])
 def test_an_unknown_tta_is_refused_before_training(run, copy, monkeypatch, mode):
     monkeypatch.setattr("train_jax.loop.fit", None)
-    with pytest.raises(UserError, match="eval.tta must be 'none' or 'flip', got 'flop'"):
+    with pytest.raises(UserError, match="eval.tta must be one of 'none', 'flip' for.*got 'flop'"):
         mode(make_config(eval__tta="flop"), copy)
 
 
@@ -427,6 +475,35 @@ def test_other_training_images_are_not_called_validation(run, tmp_path, monkeypa
     result = json.loads((tmp_path / "new" / "eval.json").read_text())
     assert {name: s["n"] for name, s in result["splits"].items()} == {"train": 28}
     assert "not those that" in capsys.readouterr().out
+
+
+def test_export_in_half_the_bytes_as_far_as_no_answer_changes(run, copy, monkeypatch):
+    """A kernel of which the answers depend on the last bits stays as it is."""
+    source = weights.load(copy / "export")
+    modes.export(make_config(), copy.parent / "half", weights=str(copy / "export"))
+    small = weights.load(copy.parent / "half")
+    assert (small.folder / "README.md").read_text().startswith("# half: ")
+    assert "float16" in str(small.card["arrays"]) and small.temperature == source.temperature
+    images = run.splits["PublicTest"].images
+    answers = [log_probabilities(c.model, c.variables, images).argmax(1) for c in (source, small)]
+    np.testing.assert_array_equal(*answers)
+    sizes = [(c.folder / "model.safetensors").stat().st_size for c in (source, small)]
+    assert sizes[1] < 0.6 * sizes[0]
+
+    for workdir, given in ((copy, str(copy / "export")), (copy.parent / "new", None)):
+        with pytest.raises(UserError, match="--workdir=NEW|--weights=FOLDER"):
+            modes.export(make_config(), workdir, weights=given)
+
+    kept = "params/Dense_0/kernel"  # the largest, which is tried first
+    original = weights.flatten_dict(source.variables, sep="/")[kept]
+    half = weights.shrink(
+        source, copy.parent / "kept",
+        lambda v: np.array_equal(weights.flatten_dict(v, sep="/")[kept], original),
+    )  # fmt: skip
+    assert half and kept not in half
+    loaded = weights.flatten_dict(weights.load(copy.parent / "kept").variables, sep="/")
+    np.testing.assert_array_equal(loaded[kept], original)
+    assert all((loaded[name] == loaded[name].astype(np.float16)).all() for name in half)
 
 
 def test_a_run_predicts_with_its_own_weights(run, copy, tmp_path, network, capsys):

@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
         splits={"train": Faces(np.zeros((7, 48, 48), np.uint8), np.arange(7))},
         temperature={"none": 1.5, "flip": 1.0},
         result={"sha256": "ab" * 32, "epoch": 2, "tta": "none", "splits": {"valid": scores},
-                "clean": {}},
+                "clean": {}, "no_near_twins": {}},
         origin={"command": "x", "git_commit": "x"},
     )  # fmt: skip
     return folder

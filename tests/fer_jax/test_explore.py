@@ -115,8 +115,8 @@ def test_duplicates_and_conflicting_labels():
     test = Faces(np.stack([a, b, d, d]), np.array([6, 3, 2, 2]))
     found = lib.find_duplicates({"train": train, "PublicTest": test})
     assert found["splits"] == {
-        "train": {"images": 5, "copies": 2},
-        "PublicTest": {"images": 4, "copies": 1},
+        "train": {"images": 5, "copies": 2, "with_twin": 3},
+        "PublicTest": {"images": 4, "copies": 1, "with_twin": 2},
     }
     assert found["shared"] == {"train, PublicTest": 2}
     assert found["groups"] == 3  # a, b, d
@@ -125,8 +125,24 @@ def test_duplicates_and_conflicting_labels():
         "angry, sad": 1, "angry, neutral": 1, "sad, neutral": 1,
     }  # fmt: skip
     text = lib.describe_duplicates(found)
-    assert "train: 2 of 5 are copies" in text and "PublicTest: 2 have a twin in train" in text
+    assert "train: 3 of 5 equal another one; 2 are copies" in text
+    assert "PublicTest: 2 have a twin in train" in text
     assert "the labels differ in 1 of them (4 images)" in text
+
+
+def test_near_twins_are_counted_and_drawn(config, known, tmp_path, capsys):
+    train, test = known.splits["train"], known.splits["PublicTest"]
+    test.images[0] = train.images[5] // 2 + 20  # lit otherwise
+    test.images[1] = train.images[6]
+    modes.explore(config, tmp_path)
+    written = json.loads((tmp_path / "explore.json").read_text())
+    assert written["near_twins"] == {
+        "least_correlation": 0.9, "shared": {"train, PublicTest": 2},
+    }  # fmt: skip
+    assert written["duplicates"]["shared"] == {"train, PublicTest": 1}
+    assert "PublicTest: 2 (14.3%) have one in train" in capsys.readouterr().out
+    with Image.open(tmp_path / "figures" / "near_twins_train_PublicTest.png") as picture:
+        assert min(picture.size) > 100 and len(picture.convert("L").getcolors()) > 10
 
 
 def test_samples_belong_to_their_class_and_are_not_repeated():

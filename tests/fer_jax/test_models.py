@@ -58,6 +58,18 @@ BEST = {
     "BatchNorm_7": 2 * 256,
     "Dense_0": 256 * 7 + 7,
 }
+FER_SMALL = {
+    "Conv_0": 3 * 3 * 1 * 32,
+    "Conv_1": 3 * 3 * 32 * 32,
+    "Conv_2": 3 * 3 * 32 * 64,
+    "Conv_3": 3 * 3 * 64 * 64,
+    "Conv_4": 3 * 3 * 64 * 128,
+    "Conv_5": 3 * 3 * 128 * 128,
+    "Conv_6": 3 * 3 * 128 * 192,
+    "Conv_7": 3 * 3 * 192 * 192,
+    **{f"BatchNorm_{i}": 2 * n for i, n in enumerate((32, 32, 64, 64, 128, 128, 192, 192))},
+    "Dense_0": 192 * 7 + 7,
+}
 COUNTS = {  # config: (parameters of each layer, all of them, all batch statistics)
     "fer_base": (SIMPLE, 1_199_495, 0),
     "fer_simple": (SIMPLE, 1_199_495, 0),
@@ -65,6 +77,7 @@ COUNTS = {  # config: (parameters of each layer, all of them, all batch statisti
     "fer_dropout": (BATCHNORM, 1_199_943, 448),
     "fer_lobo": (LOBO, 32_116_103, 640),
     "fer_best": (BEST, 1_755_495, 2_368),
+    "fer_small": (FER_SMALL, 841_959, 1_664),
 }
 
 simple = functools.partial(
@@ -401,6 +414,15 @@ def test_model_3_drops_after_every_layer_but_the_last():
     for _, share, factor in calls:
         assert abs(share - 0.7) < 0.1
         assert factor == pytest.approx(1 / (1 - 179 / 256), rel=1e-5)  # the nearest 256th
+
+
+def test_the_block_net_drops_after_each_block_but_the_last_and_before_the_last_layer():
+    model = best(features=((8,), (8, 8), (16,)), block_dropout=0.25, dropout=0.5)
+    calls = dropped(model, random_variables(model), random_images(8))
+    assert [rate for rate, _, _ in calls] == [0.25, 0.25, 0.5]
+    for (rate, share, factor), error in zip(calls, (0.02, 0.02, 0.15), strict=True):
+        assert abs(share - rate) < error
+        assert factor == pytest.approx(1 / (1 - rate), rel=1e-5)
 
 
 def test_an_unknown_model_is_refused_with_the_choices():

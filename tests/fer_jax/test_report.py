@@ -49,13 +49,14 @@ def test_describe_counts_each_class_of_each_split():
     ]
 
 
-@pytest.mark.parametrize("tta", ["none", "flip"])
+@pytest.mark.parametrize("tta", ["none", "flip", "ten_crop"])
 def test_score_table(tta):
     split = scores(random_confusion(0))
     result = {
         "weights": "best checkpoint", "data": "drawn_faces", "epoch": 12, "tta": tta,
         "temperature": 1.29,
         "splits": {"train": split, "test": split}, "clean": {"test": split | {"n": 17}},
+        "no_near_twins": {"test": split | {"n": 15}},
     }  # fmt: skip
     first, header, *rows = report.score_table(result, "runs/x").splitlines()
     assert first.startswith("scores of best checkpoint (epoch 12)")
@@ -70,7 +71,11 @@ def test_score_table(tta):
     assert rows[0].split() == ["train", f"{split['n']:,}", *numbers]
     assert rows[1].split() == ["test", f"{split['n']:,}", *numbers]
     assert rows[2].split() == ["test,", "clean", "17", *numbers]
-    assert "majority" in rows[3] and "1.290" in rows[-1]
+    assert rows[3].split() == ["test,", "without", "near", "twins", "15", *numbers]
+    assert "majority" in " ".join(rows[4:]) and "1.290" in rows[-1]
+    assert ("five crops" in first) == (tta == "ten_crop")
+    del result["no_near_twins"]  # of a run that is older than the row
+    assert "15" not in report.score_table(result, "runs/x").split()
 
 
 def test_coverage_table_leaves_train_out():

@@ -56,8 +56,10 @@ def test_scores_recall_reliability_and_mistakes_are_there(run):
         "Scores", "Confusion", "Recall of each class", "Reliability", "Most confident mistakes",
     ]  # fmt: skip
     (table,) = parts(sections, "Scores", Table)
-    assert [row[0] for row in table.rows] == ["train", "valid", "test", "valid, clean",
-                                              "test, clean"]  # fmt: skip
+    assert [row[0] for row in table.rows] == [
+        "train", "valid", "test", "valid, clean", "test, clean", "valid, without near twins",
+        "test, without near twins",
+    ]  # fmt: skip
     s = run.scores["splits"]["test"]
     low, high = s["ci95"]
     n = len(splits["test"].labels)

@@ -234,10 +234,13 @@ def test_training_images_are_augmented_and_validation_images_are_not():
 
 def test_every_augmentation_setting_arrives(monkeypatch):
     given = {
-        "flip": 0.25, "rotation": 7.0, "zoom": 0.125, "shift": 0.0625, "cutout": 9,
-        "cutout_probability": 0.75,
+        "flip": 0.25, "rotation": 7.0, "zoom": 0.125, "shift": 0.0625, "affine_probability": 0.5,
+        "crop": 48, "brightness": 0.2, "contrast": 0.1, "cutout": 9, "cutout_probability": 0.75,
     }  # fmt: skip
-    config = config_of(**{f"augment__{k}": v for k, v in given.items()}, augment__mixup=0.3)
+    config = config_of(
+        **{f"augment__{k}": v for k, v in given.items()}, augment__mixup=0.3,
+        augment__mixup_probability=0.4,
+    )  # fmt: skip
     made, params, stats = make(config)
     batch = batch_of(4)
     mismatch = batch | {"label": batch["label"][::-1].copy()}
@@ -251,19 +254,129 @@ def test_every_augmentation_setting_arrives(monkeypatch):
         seen["augment"] = (key, settings)
         return images
 
-    def mixup(key, images, targets, *, alpha):
-        seen["mixup"] = (key, alpha)
+    def mixup(key, images, targets, **settings):
+        seen["mixup"] = (key, settings)
         return images[::-1], targets[::-1]
 
     monkeypatch.setattr(task, "augment", augment)
     monkeypatch.setattr(task, "mixup", mixup)
     value = made.loss(params, stats, batch, KEY)[0]
     assert seen["augment"][1] == given
-    assert seen["mixup"][1] == 0.3
+    assert seen["mixup"][1] == {"alpha": 0.3, "probability": 0.4}
     keys = [jax.random.key_data(seen[part][0]) for part in ("augment", "mixup")]
     assert (keys[0] != keys[1]).any()
     # the mixed targets belong to the mixed images
     assert value == pytest.approx(expected, rel=1e-6)
+
+
+def test_small_images_first():
+    """The loss of an epoch is that of its size, shrunk after augmenting; validation stays at 48."""
+    model = BestCNN(num_classes=7, features=((2,), (2, 2)), standardize=True, dropout=0.0)
+    sizes = ((24, 0.25), (36, 0.5))
+    made, params, stats = make(config_of(train__epochs=8, augment__sizes=sizes), model)
+    params = jax.tree.map(lambda a: 5 * a, params)  # or its answers are almost the same
+    plain, _, _ = make(config_of(train__epochs=8), model)
+    batch = batch_of(5)
+    noise = np.random.default_rng(4).integers(0, 256, (5, 16, 16), dtype=np.uint8)
+    batch["image"] = noise.repeat(3, 1).repeat(3, 2)
+
+    def value(loss):
+        return float(loss(params, stats, batch, KEY)[0])
+
+    losses = [made.loss_at(epoch) for epoch in range(8)]
+    assert [losses.index(loss) for loss in losses] == [0, 0, 2, 2, 4, 4, 4, 4]  # functions, shared
+    assert losses[7] is made.loss and made.loss_at(0) is made.loss_at(1)
+    assert value(made.loss) == value(plain.loss)
+    logits, _ = model.apply(
+        {"params": params, "batch_stats": stats},
+        halves(batch["image"]),
+        train=True,
+        mutable=["batch_stats"],
+    )
+    logp = np.asarray(jax.nn.log_softmax(logits))
+    expected = -logp[np.arange(5), batch["label"]].mean()
+    assert value(losses[0]) == pytest.approx(expected, rel=1e-4)
+    assert value(losses[2]) != pytest.approx(expected, rel=1e-4)
+    variables = {"params": params, "batch_stats": stats}
+    assert made.evaluate(variables, batch) == plain.evaluate(variables, batch)
+
+
+def halves(images):
+    """u8[N, 48, 48] -> f32[N, 24, 24, 1] in [0, 1]: weights 1, 3, 3, 1 over four pixels, as far as
+    they lie in the picture."""
+    rows = np.zeros((24, 48))
+    for i in range(24):
+        for j, weight in zip(range(2 * i - 1, 2 * i + 3), (1, 3, 3, 1), strict=True):
+            if 0 <= j < 48:
+                rows[i, j] = weight
+    rows /= rows.sum(1, keepdims=True)
+    return (rows @ (images / 255) @ rows.T).astype(np.float32)[..., None]
+
+
+def test_alternating_flip_goes_by_the_parity_of_the_epoch():
+    made, params, stats = make(config_of(augment__alternate_flip=True))
+    plain, _, _ = make(config_of())
+    batch = batch_of(5)
+    batch["image"][:3, 0, 0] ^= 1  # squares of 144 pixels have even sums
+    parity = batch["image"].astype(int).sum((1, 2)) % 2
+    assert set(parity) == {0, 1}
+    for epoch in range(4):
+        images = batch["image"].copy()
+        turned = parity == epoch % 2
+        images[turned] = images[turned][:, :, ::-1]
+        expected = plain.loss(params, stats, batch | {"image": images}, KEY)[0]
+        found = made.loss_at(epoch)(params, stats, batch, KEY)[0]
+        assert found == pytest.approx(float(expected), rel=1e-6)
+    assert made.loss_at(0) is made.loss_at(2) and made.loss_at(1) is made.loss_at(3)
+    assert plain.loss_at(0) is plain.loss_at(1) is plain.loss
+
+
+def test_crops_are_trained_on_at_their_own_size():
+    model = BestCNN(num_classes=7, features=((2,), (2, 2)), standardize=True, dropout=0.0)
+    made, params, stats = make(config_of(augment__crop=44, augment__sizes=((24, 0.5),)), model)
+    seen = []
+
+    def apply(variables, images, **rest):
+        seen.append(images.shape)
+        return type(model).apply(model, variables, images, **rest)
+
+    object.__setattr__(model, "apply", apply)
+    batch = batch_of(3)
+    for epoch in (0, 59):
+        made.loss_at(epoch)(params, stats, batch, KEY)
+    made.evaluate({"params": params, "batch_stats": stats}, batch)
+    assert seen == [(3, 24, 24, 1), (3, 44, 44, 1), (3, 48, 48, 1)]
+
+
+@pytest.mark.parametrize("fields", [{"augment__crop": 44}, {"augment__sizes": ((24, 0.5),)}])
+def test_a_net_of_one_size_gets_no_other(fields):
+    with pytest.raises(UserError, match="augment.crop and augment.sizes need .* got 'simple'"):
+        task.build_model(config_of(**fields))
+
+
+SIZES = ((24, 0.3), (36, 0.7))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "sizes", "expected"),
+    [
+        (10, SIZES, [24] * 3 + [36] * 4 + [48] * 3),
+        (10, (), [48] * 10),
+        (6, ((24, 1.0),), [24] * 4 + [48] * 2),  # batch norm sees two epochs of 48
+        (3, SIZES, [24] + [48] * 2),
+        (2, SIZES, [48] * 2),
+        (1, SIZES, [48]),
+    ],
+)
+def test_sizes_of_the_epochs(epochs, sizes, expected):
+    assert [task.image_size(epoch, epochs, sizes) for epoch in range(epochs)] == expected
+
+
+@pytest.mark.parametrize("sizes", [((24, 0.7), (36, 0.3)), ((60, 0.5),), ((24, 1.5),), (24, 0.5)])
+def test_sizes_that_cannot_be_are_refused(sizes):
+    model = BestCNN(num_classes=7, features=((2,), (2, 2)), standardize=True, dropout=0.0)
+    with pytest.raises(UserError, match="augment.sizes must be pairs"):
+        make(config_of(augment__sizes=sizes), model)
 
 
 def test_training_moves_batch_statistics_and_drops():
@@ -342,7 +455,7 @@ def test_fit_settings_are_the_arguments_of_fit():
     assert settings["epochs"] == 11
     assert settings["seed"] == 5
     assert settings["plateau"]["factor"] == 0.2
-    assert settings["checkpoint"] == {"monitor": "val_loss", "mode": "min"}
+    assert settings["checkpoint"] == {"select": "best", "monitor": "val_loss", "mode": "min"}
 
 
 def test_drawn_faces_have_their_own_number_of_epochs():
@@ -409,7 +522,7 @@ def test_load_splits(loaded):
 @pytest.mark.parametrize(
     ("fields", "value"),
     [
-        ({"data__valid_fraction": 0.0}, "0.0"),
+        ({"data__valid_fraction": -0.1}, "-0.1"),
         ({"data__valid_fraction": 1.0}, "1.0"),
         ({"data__valid_fraction": 1e-4}, "0.0001"),  # of 70 images
         ({"data__train_fraction": 0.0}, "0.0"),
@@ -421,6 +534,14 @@ def test_load_splits(loaded):
 def test_load_splits_refuses_a_wrong_setting(loaded, fields, value):
     with pytest.raises(UserError, match=value):
         task.load_splits(config_of(**fields))
+
+
+def test_without_a_validation_fraction_all_is_trained_on(loaded):
+    _, splits = task.load_splits(config_of(data__valid_fraction=0.0))
+    assert {name: len(faces.labels) for name, faces in splits.items()} == {
+        "train": 70, "valid": 0, "PublicTest": 14,
+    }  # fmt: skip
+    assert splits["valid"].images.shape == (0, 48, 48)
 
 
 def test_load_splits_needs_training_images(monkeypatch):

@@ -57,6 +57,7 @@ def original(tmp_path_factory):
             "sha256": "ab" * 32, "epoch": 12, "tta": "none",
             "splits": {n: make_scores(i) for i, n in enumerate(("train", "valid", "PublicTest"))},
             "clean": {"valid": make_scores(3), "PublicTest": make_scores(4) | {"n": 60}},
+            "no_near_twins": {"PublicTest": make_scores(5) | {"n": 50}},
         },
         origin={"command": "launch.py --x", "git_commit": "0123abc", "versions": {"jax": "1"}},
     )  # fmt: skip
@@ -162,6 +163,7 @@ def test_the_model_card(original):
     low, high = test["ci95"]
     assert f"| PublicTest | 70 | {test['accuracy']:.4f} [{low:.3f}, {high:.3f}] |" in text
     assert "| PublicTest, clean | 60 |" in text
+    assert "| PublicTest, without near twins | 50 |" in text
     assert "valid, clean" not in text  # it would say the same again
     assert "25.0% kept, 75.0% right" in text
     assert "angry, disgust, fear, happy, sad, surprise, neutral" in text

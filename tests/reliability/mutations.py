@@ -34,7 +34,7 @@ TESTS = {
     "fer_jax/winograd.py": ["tests/fer_jax/test_convolution.py"],
     "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
     "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],
-    "fer_jax/data.py": ["tests/fer_jax/test_data.py"],
+    "fer_jax/data.py": ["tests/fer_jax/test_data.py", "tests/fer_jax/test_folds.py"],
 }
 CELLS, PLATEAU, STOP = "seq_jax/cells.py", "train_jax/plateau.py", "train_jax/early_stop.py"
 METRICS, AUGMENT, DATA = "train_jax/metrics.py", "fer_jax/augment.py", "fer_jax/data.py"
@@ -82,13 +82,19 @@ MUTATIONS = [
     ),
     Mutation(METRICS, 'kind="stable")[:, :2]', 'kind="stable")[:, :3]'),
     Mutation(METRICS, "recall[present].mean()", "recall.mean()"),
-    Mutation(AUGMENT, "images[:, :, ::-1]", "images[:, ::-1]"),
+    Mutation(AUGMENT, "where(flip, images[:, :, ::-1]", "where(flip, images[:, ::-1]"),
     Mutation(
         AUGMENT,
         "jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)",
         "jnp.stack([cos, sin], -1), jnp.stack([-sin, cos], -1)",
     ),
-    Mutation(AUGMENT, "_uniform(zoom_key, (n, 2), zoom)", "_uniform(zoom_key, (n, 1), zoom)"),
+    Mutation(AUGMENT, "_uniform(zoom_key, (n, 2)", "_uniform(zoom_key, (n, 1)"),
+    Mutation(AUGMENT, "_uniform(shift_key, (n, 2)", "_uniform(zoom_key, (n, 2)"),
+    Mutation(AUGMENT, "float(probability), (shape[0], 1))", "float(probability), shape)"),
+    Mutation(AUGMENT, "parity == int(odd)", "parity == 1"),
+    Mutation(AUGMENT, "0, height - size + 1, jnp.int32)", "0, height - size, jnp.int32)"),
+    Mutation(AUGMENT, "jnp.where(chosen, mix, 1)", "jnp.where(chosen, mix, 0)"),
+    Mutation(AUGMENT, "(images - mean) * scale + mean + add", "images * scale + add"),
     Mutation(AUGMENT, 'order=1, mode="nearest"', 'order=1, mode="constant"'),
     Mutation(AUGMENT, "images.mean((1, 2), keepdims=True), images)", "0.0, images)"),
     Mutation(AUGMENT, "smoothing / targets.shape[-1]", "smoothing"),
@@ -96,11 +102,21 @@ MUTATIONS = [
     Mutation(AUGMENT, "[[(height - 1) / 2, (width - 1) / 2]]", "[[height / 2, width / 2]]"),
     Mutation(DATA, "if not room.any():", "if not room.all():"),
     Mutation(DATA, "groups.setdefault(image.tobytes(), [])", "groups.setdefault(index, [])"),
-    Mutation(DATA, "np.random.default_rng(seed).permutation(len(groups))", "range(len(groups))"),
     Mutation(
         DATA,
-        "return _select(train, ~is_valid), _select(train, is_valid)",
-        "return _select(train, is_valid), _select(train, is_valid)",
+        "for number in np.random.default_rng(seed).permutation(len(groups)):\n        if not",
+        "for number in range(len(groups)):\n        if not",
+    ),
+    Mutation(DATA, "fold[members] = least =", "fold[members[0]] = least ="),
+    Mutation(
+        DATA, "np.lexsort((counts.sum(1), counts[:, labels[0]]))", "np.lexsort((counts[:, 0],))"
+    ),
+    Mutation(DATA, "flat -= flat.mean(1, keepdims=True)", ""),
+    Mutation(DATA, "np.where(value > best, first + place, index)", "first + place"),
+    Mutation(
+        DATA,
+        "return select(train, ~is_valid), select(train, is_valid)",
+        "return select(train, is_valid), select(train, is_valid)",
     ),
     Mutation(
         DATA,

@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import math
 import os
 import resource
 import shutil
@@ -111,6 +112,20 @@ def save_all(checkpoints, metrics):
     """Saves under the labels 1, 2, ...; a metric of None is a save in the middle of an epoch."""
     for label, metric in enumerate(metrics, 1):
         checkpoints.save(label, make_state(label), record={"n": label}, metric=metric)
+
+
+@pytest.mark.parametrize("metrics", [[0.1, 0.3, 0.2], [0.1, math.nan, None]])
+def test_the_last_finished_epoch_may_be_the_best(tmp_path, metrics):
+    checkpoints = Checkpoints(tmp_path / "c", mode="min", select="last")
+    save_all(checkpoints, metrics)
+    last = 2 if metrics[-1] is None else 3
+    assert checkpoints.best().label == last
+    assert checkpoints.labels() == list(range(last, 4))
+
+
+def test_an_unknown_selection_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="select must be 'best' or 'last', got 'newest'"):
+        Checkpoints(tmp_path / "c", mode="min", select="newest")
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ SETTINGS = {
         "enabled": True, "monitor": "val_accuracy", "mode": "max", "patience": 50,
         "min_delta": 0.0, "baseline": None, "start_from_epoch": 0,
     },
-    "checkpoint": {"monitor": "val_loss", "mode": "min"},
+    "checkpoint": {"select": "best", "monitor": "val_loss", "mode": "min"},
     "devices": 1,
 }  # fmt: skip
 
@@ -291,6 +291,68 @@ def test_the_reference_run_is_worth_comparing_with(six):
 
 def test_one_compilation_over_all_epochs_and_plateau_cuts(six):
     assert six.compilations == [1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def staged_task(task):
+    """Epochs 0, 1 with a loss three times as large, then the plain one."""
+
+    def tripled(*arguments):
+        loss, rest = task.loss(*arguments)
+        return 3 * loss, rest
+
+    return task._replace(loss_at=lambda epoch: tripled if epoch < 2 else task.loss)
+
+
+@pytest.mark.parametrize("stop", [3, CALLS + 2, 2 * CALLS + 1])
+def test_a_loss_that_changes_with_the_epoch_resumes_exactly(
+    staged_task, task, tmp_path, monkeypatch, stop
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    changes = {"epochs": 4, "optimizer": {"name": "sgd", "clip_norm": 0.0}}
+    rows = fit(staged_task, one, **changes)
+    monkeypatch.setattr(loop.Writer, "progress", SignalAt(stop, signal.SIGINT))
+    with pytest.raises(Interrupted):
+        fit(staged_task, two, **changes)
+    monkeypatch.undo()
+    fit(staged_task, two, **changes)
+    assert_same_run(one, two)
+    plain = fit(task, tmp_path / "plain", **changes)
+    assert rows[0]["val_loss"] != plain[0]["val_loss"]
+    with spied_programs() as programs:
+        fit(staged_task, tmp_path / "spied", **changes)
+    steps = [programs[0].train_step_at(epoch) for epoch in range(4)]
+    assert steps[0] is steps[1] and steps[2] is steps[3] is programs[0].train_step
+    assert [s._cache_size() for s in steps[1:3]] == [2, 2]  # of 4 steps, of 2
+
+
+def test_the_last_epoch_may_be_selected(task, tmp_path, six):
+    fit(task, tmp_path, checkpoint={"select": "last"})
+    checkpoints = Checkpoints(tmp_path / "checkpoints", mode="min", select="last")
+    assert checkpoints.best().label == 6 * (STEPS + 1) != whole(six.workdir)[1].label
+    assert checkpoints.labels() == [6 * (STEPS + 1)]  # the best by the metric is not kept
+
+
+def test_training_without_validation(tmp_path):
+    nothing = {name: array[:0] for name, array in split(2, VALID).items()}
+    task = make_task(norm=False, valid=nothing)
+    rows = fit_plain(task, tmp_path, checkpoint={"select": "last"}, epochs=2)
+    assert [list(row) for row in rows] == [
+        ["epoch", "loss", "accuracy", "lr", "seconds", "rows/s"]
+    ] * 2
+    trained = fit_plain(make_task(norm=False), tmp_path / "valid", epochs=2)
+    assert [row["loss"] for row in rows] == [row["loss"] for row in trained]
+    again = fit_plain(task, tmp_path, checkpoint={"select": "last"}, epochs=3)
+    assert [row["epoch"] for row in again] == [1, 2, 3]
+    for group in ("checkpoint", "plateau", "early_stop"):
+        used = {"checkpoint": {"select": "last"}} | {
+            group: {"monitor": "val_loss"} | (
+                {"select": "best"} if group == "checkpoint" else {"enabled": True}
+            )
+        }  # fmt: skip
+        plain = {name: PLAIN.get(name, {}) | value for name, value in used.items()}
+        with pytest.raises(UserError, match="no validation data.*got 'val_loss'"):
+            fit_plain(task, tmp_path / group, **plain)
 
 
 def test_one_compilation_in_a_resumed_run(plain_task, tmp_path):

@@ -189,8 +189,8 @@ def test_plateau_cuts_and_early_stop(tmp_path):
     assert report_run.stopped_early(run)
     words = report_run.history(run).parts[0].text
     assert words == (
-        "5 epochs; best epoch 2 by val_loss. Plateau: learning rate × 0.5 after epoch 4. "
-        "Stopped early after epoch 5."
+        "5 epochs; epoch 2, the best by val_loss, is evaluated. Plateau: learning rate × 0.5 after "
+        "epoch 4. Stopped early after epoch 5."
     )
 
 

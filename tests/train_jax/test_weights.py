@@ -69,6 +69,21 @@ def test_round_trip(folder):
     weights.check_fit(loaded, jax.eval_shape(make_variables))
 
 
+def test_arrays_in_16_bits_come_back_rounded_in_32(tmp_path):
+    name, variables = "params/Conv_0/kernel", make_variables()
+    weights.export(tmp_path, variables, CARD, readme=lambda card: "", half=[name])
+    loaded = weights.load(tmp_path)
+    kernel = variables["params"]["Conv_0"].pop("kernel")
+    found = loaded.variables["params"]["Conv_0"].pop("kernel")
+    assert found.dtype == np.float32 and (found != kernel).any()
+    np.testing.assert_array_equal(found, kernel.astype(np.float16))
+    jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables)
+    assert loaded.card["arrays"][name] == "float16(3, 3, 1, 4)"
+    weights.check_fit(weights.load(tmp_path), jax.eval_shape(make_variables))
+    stored = safetensors.numpy.load((tmp_path / "model.safetensors").read_bytes())
+    assert {k for k, a in stored.items() if a.dtype == np.float16} == {name}
+
+
 def test_without_batch_statistics(tmp_path):
     export(tmp_path, {"params": make_variables()["params"], "batch_stats": {}})
     loaded = weights.load(tmp_path)

@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
         temperature=TEMPERATURE,
         result={
             "sha256": "ab" * 32, "epoch": 2, "tta": "none", "splits": {"valid": scores},
-            "clean": {},
+            "clean": {}, "no_near_twins": {},
         },
         origin={"command": "x", "git_commit": "x"},
     )  # fmt: skip
