@@ -12,12 +12,15 @@ import numpy as np
 from seq_jax import report
 from seq_jax.baselines import numbers
 from seq_jax.baselines import translate as translate_by_baselines
+from seq_jax.attention_task import static_lengths
 from seq_jax.data import encode_pairs
 from seq_jax.decode import greedy, markers
+from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.filter import Pairs
 from seq_jax.scores import token_scores, translation_scores
 from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode
+from seq_jax.translator import Search, make_translate
 from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import batches
 from train_jax.files import write_atomically
@@ -32,6 +35,47 @@ class Translations(NamedTuple):
     vocabulary: Vocabulary  # of both
     hypotheses: list[str]
     baselines: dict[str, list[str]]  # name -> hypotheses; {} for train, known to them by heart
+
+
+def make_translate_split(config, model, vocabularies, tokens):
+    """The function (variables, Pairs) -> Translations, without those of the baselines.
+
+    `tokens`: T of the run.
+    """
+    size = config.train.eval_batch_size
+    if isinstance(model, EncoderDecoder):
+        search = Search(config.decode.beam, config.decode.alpha, config.decode.no_repeat)
+        translate = make_translate(
+            model, vocabularies, lengths=static_lengths(config), batch_size=size, search=search
+        )
+
+        def by_search(variables, pairs):
+            found = translate(variables, pairs.source)
+            return translations_of(pairs, [best[0].text if best else "" for best in found])
+
+        return by_search
+    predict = make_predict(model, vocabularies.kannada)
+
+    def by_greedy(variables, pairs):
+        batch = arrays(pairs, vocabularies, tokens)
+        predicted = predict_split(predict, variables, batch["source"], size)
+        hypotheses = [decode(vocabularies.kannada, row) for row in predicted]
+        return Translations(
+            pairs, predicted, batch["target"], vocabularies.kannada, hypotheses, baselines={}
+        )
+
+    return by_greedy
+
+
+def translations_of(pairs, hypotheses) -> Translations:
+    """Numbered by the words of the references, since subwords have no places to be right in."""
+    vocabulary = build_vocabulary(pairs.target)
+    tokens = 2 + max(len(s.split()) for s in (*pairs.target, *hypotheses))
+    target = encode_pairs(Pairs((), pairs.target), vocabulary, vocabulary, max_tokens=tokens)
+    return Translations(
+        pairs, numbers(hypotheses, vocabulary, tokens), target["target"], vocabulary, hypotheses,
+        baselines={},
+    )  # fmt: skip
 
 
 def make_predict(model, vocabulary):
@@ -51,7 +95,7 @@ def predict_split(predict, variables, source, batch_size) -> np.ndarray:
     return np.concatenate(predicted)[: len(source)]
 
 
-def score(config, workdir, predict, task, dataset, splits, vocabularies):
+def score(config, workdir, model, task, dataset, splits, vocabularies):
     """Translates every split with the best checkpoint; writes eval.json and translations.tsv.
 
     Returns (the epoch of that checkpoint, {split: Translations}).
@@ -59,21 +103,23 @@ def score(config, workdir, predict, task, dataset, splits, vocabularies):
     checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
     saved = checkpoints.best()
     variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
+    translate = make_translate_split(config, model, vocabularies, task.identity["tokens"])
     translations = {}
     for name, pairs in splits.items():
-        batch = arrays(pairs, vocabularies, task.identity["tokens"])
-        predicted = predict_split(predict, variables, batch["source"], config.train.eval_batch_size)
-        translations[name] = Translations(
-            pairs,
-            predicted,
-            batch["target"],
-            vocabularies.kannada,
-            [decode(vocabularies.kannada, row) for row in predicted],
-            {} if name == "train" else translate_by_baselines(splits["train"], pairs),
-        )
+        if name == "train":
+            translations[name] = translate(variables, sample(pairs, config.decode.train_sentences))
+        else:
+            baselines = translate_by_baselines(splits["train"], pairs)
+            translations[name] = translate(variables, pairs)._replace(baselines=baselines)
     epoch = len(saved.record["history"])
     write_scores(workdir, f"epoch {epoch}", dataset, translations)
     return epoch, translations
+
+
+def sample(pairs, n) -> Pairs:
+    """n of the pairs, evenly spaced; all of them for 0, or if there are no more."""
+    step = -(-len(pairs.source) // n) if n else 1
+    return Pairs(*(side[::step] for side in pairs))
 
 
 def write_scores(workdir, what, dataset, translations):

@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from seq_jax import corpus, explore, filter, report, report_html
+from seq_jax import corpus, explore, filter, report, report_html, subwords
 from seq_jax.evaluate import make_predict, pool, predict_split, score, write_scores
 from seq_jax.task import (
     Vocabularies,
     build_model,
     build_vocabularies,
-    init_model,
+    make_init,
     load_splits,
     make_task,
 )
@@ -32,18 +32,17 @@ def train(config, workdir: Path):
 def train_and_score(config, workdir: Path):
     """As `train`; returns {split: Translations}."""
     dataset, splits, vocabularies, model, task = prepare_run(config)
-    predict = make_predict(model, vocabularies.kannada)
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)
         for name, vocabulary in vocabularies._asdict().items():
-            write_atomically(vocabulary_path(workdir, name), to_json(vocabulary))
+            write_vocabulary(workdir, name, vocabulary)
         print(report.describe(dataset, splits, vocabularies, task.identity["tokens"]))
         write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config))
         if not parallel.is_main():
             return {}
         best_epoch, translations = score(
-            config, workdir, predict, task, dataset, splits, vocabularies
+            config, workdir, model, task, dataset, splits, vocabularies
         )
         draw_history(workdir, history, best_epoch, dataset.name)
     return translations
@@ -53,10 +52,9 @@ def evaluate(config, workdir: Path):
     """Scores the best checkpoint of `workdir` on every split, into eval.json."""
     read_config(workdir)  # refuses a workdir without a run before the data is read
     dataset, splits, vocabularies, model, task = prepare_run(config)
-    predict = make_predict(model, vocabularies.kannada)
     with lock_workdir(workdir):
         check_config(workdir, config.to_dict(), task.identity)  # another model, other data ...
-        score(config, workdir, predict, task, dataset, splits, vocabularies)
+        score(config, workdir, model, task, dataset, splits, vocabularies)
 
 
 def prepare_run(config):
@@ -91,7 +89,7 @@ def translate(config, workdir: Path, inputs: str):
     checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
     variables = checkpoints.load_variables(
         checkpoints.best(),
-        lambda key: init_model(model, tokens, key),
+        make_init(model, tokens),
         ema=config.train.ema_decay > 0,
     )
     predict = make_predict(model, vocabularies.kannada)
@@ -117,8 +115,12 @@ def read_vocabularies(workdir: Path, identity: dict) -> Vocabularies:
     """Those that the run wrote. UserError if they are not there, or are those of another run."""
     vocabularies = []
     for name in Vocabularies._fields:
-        path = vocabulary_path(workdir, name)
+        path, sha256 = vocabulary_path(workdir, name), identity[f"{name}_sha256"]
+        model = path.with_suffix(".model")
         try:
+            if model.exists():
+                vocabularies.append(subwords.load(model.read_bytes(), sha256, str(model)))
+                continue
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
@@ -126,9 +128,18 @@ def read_vocabularies(workdir: Path, identity: dict) -> Vocabularies:
                 "command with --mode=train again: it is written anew."
             ) from error
         vocabulary = from_json(text, str(path))
-        check_same(vocabulary, identity[f"{name}_sha256"], str(path))
+        check_same(vocabulary, sha256, str(path))
         vocabularies.append(vocabulary)
     return Vocabularies(*vocabularies)
+
+
+def write_vocabulary(workdir: Path, name: str, vocabulary):
+    """vocabulary_NAME.json of words, or vocabulary_NAME.model of subwords."""
+    path = vocabulary_path(workdir, name)
+    if isinstance(vocabulary, subwords.Subwords):
+        write_atomically(path.with_suffix(".model"), vocabulary.model)
+    else:
+        write_atomically(path, to_json(vocabulary))
 
 
 def vocabulary_path(workdir: Path, name: str) -> Path:

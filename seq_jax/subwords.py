@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import sentencepiece
 
-from seq_jax.text import END, PAD, SPECIALS, START, UNK
+from seq_jax.text import END, PAD, SPECIALS, START, UNK, whole_graphemes
 from train_jax.errors import UserError
 
 KINDS = ("bpe", "unigram", "char")
@@ -44,8 +44,8 @@ class Subwords(NamedTuple):
         )
 
     def join(self, pieces: Sequence[str]) -> str:
-        """The sentence of these pieces."""
-        return " ".join("".join(pieces).replace(SPACE, " ").split())
+        """The sentence of these pieces, without signs that stand on no letter."""
+        return whole_graphemes("".join(pieces).replace(SPACE, " "))
 
 
 def train(sentences: Iterable[str], *, size: int, kind: str) -> Subwords:

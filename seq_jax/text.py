@@ -46,6 +46,8 @@ _INVISIBLE = re.compile(f"[{re.sub(f'[{_JOINERS}]', '', _characters('Cf'))}\U000
 _CONTROL = re.compile(f"[{_characters('Cc')}]")
 _OUTER_JOINERS = re.compile(f"(?<![^{_BETWEEN}])[{_JOINERS}]+|[{_JOINERS}]+(?![^{_BETWEEN}])")
 
+_FIRST_MARKS = re.compile(rf"(?<!\S)[{_characters('M')}{_JOINERS}]+")
+
 _LETTERS, _SIGNS = (
     "".join(c for c in map(chr, range(0xC80, 0xD00)) if unicodedata.category(c)[0] == category)
     for category in "LM"
@@ -92,6 +94,12 @@ def mend_kannada(text: str) -> str:
     go; the digit 0 between letters becomes the anusvara. For text that is in NFC."""
     text = _JOINER_RUN.sub(r"\1", text)
     return _ZERO_FOR_ANUSVARA.sub("\u0c82", _STRAY_JOINER.sub("", text))
+
+
+def whole_graphemes(text: str) -> str:
+    """Normalised, and without the signs and joiners at the start of a word, which have no letter to
+    stand on: what pieces of words put together by a model may have."""
+    return normalise(_FIRST_MARKS.sub("", text))
 
 
 def is_kannada(words: Iterable[str]) -> bool:
