@@ -14,5 +14,7 @@ def get_config():
     c.model.embedding = 192
     c.model.encoder_units = 192
     c.model.units = 256
-    c.model.dropout = 0.3
+    c.model.dropout = 0.25
+    c.train.epochs = 20
+    c.schedule.learning_rate = 2e-3
     return c

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from seq_jax import report
+from seq_jax.attention_task import static_lengths
 from seq_jax.baselines import numbers
 from seq_jax.baselines import translate as translate_by_baselines
-from seq_jax.attention_task import static_lengths
 from seq_jax.data import encode_pairs
 from seq_jax.decode import greedy, markers
 from seq_jax.encoder_decoder import EncoderDecoder

@@ -9,8 +9,8 @@ from seq_jax.task import (
     Vocabularies,
     build_model,
     build_vocabularies,
-    make_init,
     load_splits,
+    make_init,
     make_task,
 )
 from seq_jax.text import check_same, decode, from_json, to_json
