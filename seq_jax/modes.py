@@ -1,10 +1,11 @@
 """What `launch.py --mode=` does for English to Kannada, one function a mode."""
 
-import sys
 from pathlib import Path
 
-from seq_jax import corpus, explore, filter, report, report_html, subwords
-from seq_jax.evaluate import make_predict, pool, predict_split, score, write_scores
+from seq_jax import corpus, explore, filter, report, report_html
+from seq_jax import weights as weights_lib
+from seq_jax.encoder_decoder import EncoderDecoder
+from seq_jax.evaluate import make_run, pool, score, search_of, write_scores
 from seq_jax.task import (
     Vocabularies,
     build_model,
@@ -13,15 +14,13 @@ from seq_jax.task import (
     make_init,
     make_task,
 )
-from seq_jax.text import check_same, decode, from_json, to_json
-from seq_jax.translate import prepare, read_lines
+from seq_jax.translate import answer, read_chunks
 from train_jax import loop, parallel, report_write
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
-from train_jax.files import write_atomically
 from train_jax.report import draw_history, write_model_table
 from train_jax.task import fit_settings
-from train_jax.writer import check_config, lock_workdir, read_config, write_config
+from train_jax.writer import check_config, lock_workdir, origin, read_config, write_config
 
 
 def train(config, workdir: Path):
@@ -35,16 +34,23 @@ def train_and_score(config, workdir: Path):
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)
         for name, vocabulary in vocabularies._asdict().items():
-            write_vocabulary(workdir, name, vocabulary)
+            weights_lib.write_vocabulary(vocabulary_path(workdir, name), vocabulary)
         print(report.describe(dataset, splits, vocabularies, task.identity["tokens"]))
         write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config))
         if not parallel.is_main():
             return {}
-        best_epoch, translations = score(
+        best_epoch, variables, result, translations = score(
             config, workdir, model, task, dataset, splits, vocabularies
         )
         draw_history(workdir, history, best_epoch, dataset.name)
+        if isinstance(model, EncoderDecoder):
+            weights_lib.export(
+                workdir / "export", variables, vocabularies=vocabularies, config=config.to_dict(),
+                identity=task.identity, result=result, origin=origin(),
+                pairs={name: len(pairs.source) for name, pairs in splits.items()},
+            )  # fmt: skip
+            print(f"weights: {workdir / 'export'}")
     return translations
 
 
@@ -67,35 +73,47 @@ def prepare_run(config):
     )  # fmt: skip
 
 
-def translate(config, workdir: Path, inputs: str):
-    """Prints the translation of each sentence of `inputs` by the best checkpoint of `workdir`.
+def translate(config, workdir: Path, inputs: str, weights: str | None = None) -> int:
+    """Prints the translation of each line of `inputs`, see translate.answer.
 
-    Needs no data: only what the run left. One line a sentence on stdout; words that the run does
-    not know are named on stderr.
+    By `weights`; else by the best checkpoint of `workdir`; else, where the config is that of the
+    shipped ones, by these. Needs no data: only what the run left.
     """
+    if config.decode.n_best < 1 or config.decode.n_best > config.decode.beam:
+        raise UserError(
+            f"config: decode.n_best must be from 1 to decode.beam ({config.decode.beam}), got "
+            f"{config.decode.n_best}"
+        )
+    translator = load_translator(config, workdir, weights)
+    return answer(
+        read_chunks(inputs), translator.vocabularies[0],
+        lambda sentences: translator.run(translator.variables, sentences),
+        punctuation=translator.punctuation, longest=translator.lengths[-1],
+        n_best=config.decode.n_best,
+    )  # fmt: skip
+
+
+def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.Translator:
+    """See `translate`. UserError if what is there is damaged, or of another config."""
+    search = search_of(config)
+    if weights:
+        return weights_lib.load(Path(weights), search)
+    if not (workdir / "config.json").exists() and config.model.name == "encoder_decoder":
+        shipped = weights_lib.load(weights_lib.SHIPPED, search)
+        if shipped.card["model"] == config.model.to_dict():
+            return shipped
     identity = read_identity(workdir)
     check_config(workdir, config.to_dict(), identity)
     vocabularies = read_vocabularies(workdir, identity)
-    tokens = identity["tokens"]
-    prepared = prepare(
-        read_lines(inputs), vocabularies.english, tokens=tokens,
-        punctuation=config.data.punctuation,
-    )  # fmt: skip
-    for line, words in prepared.unknown.items():
-        print(f"line {line}: unknown words, read as <unk>: {', '.join(words)}", file=sys.stderr)
-    if not prepared.empty:
-        return
     model = build_model(config, vocabularies)
     checkpoints = Checkpoints(workdir / "checkpoints", mode=config.checkpoint.mode)
     variables = checkpoints.load_variables(
-        checkpoints.best(),
-        make_init(model, tokens),
-        ema=config.train.ema_decay > 0,
+        checkpoints.best(), make_init(model, identity["tokens"]), ema=config.train.ema_decay > 0
     )
-    predict = make_predict(model, vocabularies.kannada)
-    predicted = predict_split(predict, variables, prepared.source, config.train.eval_batch_size)
-    for row, empty in zip(predicted, prepared.empty, strict=True):
-        print("" if empty else decode(vocabularies.kannada, row))
+    run, lengths = make_run(config, model, vocabularies, identity["tokens"])
+    return weights_lib.Translator(
+        model, variables, vocabularies, lengths, config.data.punctuation, run, card={}
+    )
 
 
 def read_identity(workdir: Path) -> dict:
@@ -113,33 +131,12 @@ def read_identity(workdir: Path) -> dict:
 
 def read_vocabularies(workdir: Path, identity: dict) -> Vocabularies:
     """Those that the run wrote. UserError if they are not there, or are those of another run."""
-    vocabularies = []
-    for name in Vocabularies._fields:
-        path, sha256 = vocabulary_path(workdir, name), identity[f"{name}_sha256"]
-        model = path.with_suffix(".model")
-        try:
-            if model.exists():
-                vocabularies.append(subwords.load(model.read_bytes(), sha256, str(model)))
-                continue
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{path}: the vocabulary of the run cannot be read ({error}). Run the same "
-                "command with --mode=train again: it is written anew."
-            ) from error
-        vocabulary = from_json(text, str(path))
-        check_same(vocabulary, sha256, str(path))
-        vocabularies.append(vocabulary)
-    return Vocabularies(*vocabularies)
-
-
-def write_vocabulary(workdir: Path, name: str, vocabulary):
-    """vocabulary_NAME.json of words, or vocabulary_NAME.model of subwords."""
-    path = vocabulary_path(workdir, name)
-    if isinstance(vocabulary, subwords.Subwords):
-        write_atomically(path.with_suffix(".model"), vocabulary.model)
-    else:
-        write_atomically(path, to_json(vocabulary))
+    return Vocabularies(
+        *(
+            weights_lib.read_vocabulary(vocabulary_path(workdir, name), identity[f"{name}_sha256"])
+            for name in Vocabularies._fields
+        )
+    )
 
 
 def vocabulary_path(workdir: Path, name: str) -> Path:
