@@ -158,7 +158,7 @@ class EncoderDecoder(nn.Module):
             return self.advance(memory, state, projected, drops)
 
         _, output = jax.lax.scan(body, state, projected)
-        readout = output.readout if drops is None else output.readout * drops[-1]
+        readout = output.readout if drops is None else output.readout * drops[-1][None]
         return self.logits(output._replace(readout=readout)).swapaxes(0, 1)
 
     def encode(self, source, *, train: bool):
