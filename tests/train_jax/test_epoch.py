@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from train_jax import metrics
-from train_jax.epoch import batches, epoch_order, evaluate, size_of, steps_a_call, steps_of, train_epoch
+from train_jax.epoch import (
+    batches,
+    epoch_order,
+    evaluate,
+    size_of,
+    steps_a_call,
+    steps_of,
+    train_epoch,
+)
 
 SIZES = [(22, 4), (20, 4), (1, 1), (7, 32), (5, 5), (6, 5)]  # (n, batch size)
 
