@@ -41,7 +41,8 @@ TASKS = {
         "seq_jax.modes",
         {
             "train": ("train", ()),
-            "eval": ("evaluate", ()),
+            "eval": ("evaluate", ("inputs",)),
+            "score": ("score_pairs", ("weights", "inputs")),
             "translate": ("translate", ("weights", "inputs")),
             "explore": ("explore_corpus", ()),
             "cross_validate": ("cross_validate", ()),
@@ -52,6 +53,7 @@ TASKS = {
 ON_WEIGHTS = {"weights", "inputs"}  # modes with both run on exported weights ...
 SHIPPED = {"fer": "configs/fer_best.py", "seq": "configs/seq_best.py"}  # ... in weights/ by default
 OWN_FOLDER = {"predict", "explain"}  # modes that write, and not into a run
+INPUTS_OPTIONAL = {"eval"}  # without them it scores the splits of the run
 REPORTED = {"train", "eval", "report"}  # modes that end with a report
 STOPS = signal.SIGINT, signal.SIGTERM
 # What no other code would mend: a full disk, a quota, a limit; no permission; a disk that fails
@@ -71,11 +73,14 @@ MODE = flags.DEFINE_string(
     "mode", "train", "; ".join(f"{t}: {', '.join(modes)}" for t, (_, modes) in TASKS.items())
 )
 WEIGHTS = flags.DEFINE_string(
-    "weights", None, "eval, predict, explain, translate: exported weights, as weights/fer_best."
+    "weights",
+    None,
+    "eval, predict, explain, translate, score: exported weights, such as weights/fer_best.",
 )
 INPUTS = flags.DEFINE_string(
     "inputs", None, "predict, explain: pictures, folders, videos, webcam:0, with commas. "
-    "translate: a sentence, a file with a sentence a line, or - for stdin."
+    "translate: a sentence, a file with a sentence a line, or - for stdin. "
+    "eval (of sentences), score: a file or folder of pairs."
 )  # fmt: skip
 
 
@@ -139,7 +144,7 @@ def parse_flags(argv) -> list[str]:
         modes = TASKS[CONFIG.value.task][1]
         _check_choice("--mode", MODE.value, modes, f" for configs of task {CONFIG.value.task!r}")
         own = modes[MODE.value][1]
-        if INPUTS.value is None and "inputs" in own:
+        if INPUTS.value is None and "inputs" in own and MODE.value not in INPUTS_OPTIONAL:
             raise flags.Error(f"--mode={MODE.value} needs --inputs: {FLAGS['inputs'].help}")
         for name in ON_WEIGHTS.difference(own):
             if FLAGS[name].value is not None:
@@ -189,7 +194,8 @@ def main(argv):
         else:
             settings = {name: FLAGS[name].value for name in own}
             code = getattr(task, function)(config, workdir, **settings)
-        if MODE.value in REPORTED and WEIGHTS.value is None and parallel.is_main():
+        own_run = WEIGHTS.value is None and (INPUTS.value is None or MODE.value != "eval")
+        if MODE.value in REPORTED and own_run and parallel.is_main():
             base = importlib.import_module(f"configs.{config.task}_base").get_config().to_dict()
             print(f"report: {task.write_report(workdirs, base)}")
         return code

@@ -106,6 +106,21 @@ def make_sums(vocabulary, *, label_smoothing):
     return sums
 
 
+def make_log_probabilities(model, vocabulary):
+    """The compiled (variables, source i32[B, T], target i32[B, T]) -> f32[B]: log-probability of
+    each target given its source, <end> included, in nats."""
+    pad = vocabulary.index[PAD]
+
+    def log_probabilities(variables, source, target):
+        logits = model.apply({"params": variables["params"]}, source, target[:, :-1], train=False)
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, 1:, None], axis=-1)[
+            ..., 0
+        ]
+        return jnp.where(target[:, 1:] != pad, log_p, 0).sum(-1)
+
+    return jax.jit(log_probabilities)
+
+
 def arrays(pairs, vocabularies, lengths) -> dict[str, np.ndarray]:
     """Sentences as a batch: source i32[N, T], target i32[N, T], length i32[N], see epoch.py.
 

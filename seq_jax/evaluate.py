@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from seq_jax import report
+from seq_jax import analysis, report
 from seq_jax import weights as weights_lib
 from seq_jax.attention_task import static_lengths
 from seq_jax.baselines import numbers
@@ -151,7 +151,8 @@ def score(config, workdir, model, task, dataset, splits, vocabularies):
             baselines = translate_by_baselines(splits["train"], pairs)
             translations[name] = translate(variables, pairs)._replace(baselines=baselines)
     epoch = len(saved.record["history"])
-    result = write_scores(workdir, f"epoch {epoch}", dataset, translations)
+    train = splits["train"] if isinstance(model, EncoderDecoder) else None
+    result = write_scores(workdir, f"epoch {epoch}", dataset, translations, train)
     return epoch, variables, result, translations
 
 
@@ -161,9 +162,9 @@ def sample(pairs, n) -> Pairs:
     return Pairs(*(side[::step] for side in pairs))
 
 
-def write_scores(workdir, what, dataset, translations):
+def write_scores(workdir, what, dataset, translations, train=None):
     """Scores {split: Translations}: writes eval.json, which is returned, and translations.tsv,
-    prints the table.
+    prints the table. With the `train` pairs the last split is analysed, see analysis.py.
 
     `what` says what made them, for the reader.
     """
@@ -175,12 +176,19 @@ def write_scores(workdir, what, dataset, translations):
         "baselines": {name: baseline_scores(t) for name, t in translations.items() if t.baselines},
     }
     result["verdict"] = report.verdict(result)
+    if train:
+        name = list(translations)[-1]
+        t = translations[name]
+        best = {n: t.baselines[n] for n in ("dictionary", "nearest_neighbour")}
+        result["analysis"] = analysis.analyse(t.pairs, {"model": t.hypotheses, **best}, train)
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
     lines = ["split\tsource\treference\thypothesis"]
     for name, t in translations.items():
         lines += ["\t".join((name, *row)) for row in zip(*t.pairs, t.hypotheses, strict=True)]
     write_atomically(workdir / "translations.tsv", "\n".join(lines) + "\n")
     print(report.score_table(result, workdir))
+    if train:
+        print(f"on {name}:\n{analysis.describe(result['analysis'])}")
     return result
 
 

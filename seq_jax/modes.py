@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from seq_jax import corpus, explore, filter, report, report_html
 from seq_jax import weights as weights_lib
+from seq_jax.attention_task import make_log_probabilities
 from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.evaluate import make_run, pool, score, search_of, write_scores
+from seq_jax.scores import translation_scores
 from seq_jax.task import (
     Vocabularies,
     build_model,
@@ -14,7 +18,9 @@ from seq_jax.task import (
     make_init,
     make_task,
 )
+from seq_jax.text import encode
 from seq_jax.translate import answer, read_chunks
+from seq_jax.translator import static_length
 from train_jax import loop, parallel, report_write
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
@@ -54,8 +60,16 @@ def train_and_score(config, workdir: Path):
     return translations
 
 
-def evaluate(config, workdir: Path):
-    """Scores the best checkpoint of `workdir` on every split, into eval.json."""
+def evaluate(config, workdir: Path, inputs: str | None = None):
+    """Scores the best checkpoint of `workdir` on every split, into eval.json; or on the pairs of
+    the file or folder `inputs` alone, which writes nothing."""
+    if inputs:
+        translator = load_translator(config, workdir, None)
+        pairs = read_pairs(inputs, translator.punctuation, config.data.mend_script)
+        found = translator.run(translator.variables, pairs.source)
+        hypotheses = [best[0].text if best else "" for best in found]
+        print(report.file_scores(inputs, translation_scores(hypotheses, pairs.target)))
+        return
     read_config(workdir)  # refuses a workdir without a run before the data is read
     dataset, splits, vocabularies, model, task = prepare_run(config)
     with lock_workdir(workdir):
@@ -91,6 +105,38 @@ def translate(config, workdir: Path, inputs: str, weights: str | None = None) ->
         punctuation=translator.punctuation, longest=translator.lengths[-1],
         n_best=config.decode.n_best,
     )  # fmt: skip
+
+
+def score_pairs(config, workdir: Path, inputs: str, weights: str | None = None):
+    """Prints each pair of the file or folder `inputs` with its log-probability, in nats: LOG P, of
+    so many TOKENS, English, Kannada, with tabs between. A pair that is too long has none."""
+    translator = load_translator(config, workdir, weights)
+    if not isinstance(translator.model, EncoderDecoder):
+        raise UserError("--mode=score is for an encoder-decoder, such as configs/seq_best.py")
+    pairs = read_pairs(inputs, translator.punctuation, config.data.mend_script)
+    vocabularies, lengths = translator.vocabularies, translator.lengths
+    log_p = make_log_probabilities(translator.model, vocabularies[1])
+    for source, target in zip(*pairs, strict=True):
+        rows = [encode(v, s) for v, s in zip(vocabularies, (source, target), strict=True)]
+        length = static_length(max(map(len, rows)), lengths)
+        value = ""
+        if length:
+            batch = [np.array([row + [0] * (length - len(row))], np.int32) for row in rows]
+            value = f"{float(log_p(translator.variables, *batch)[0]):.3f}"
+        print(f"{value}\t{len(rows[1]) - 1}\t{source}\t{target}")
+
+
+def read_pairs(inputs: str, punctuation: str, mend_script: bool) -> filter.Pairs:
+    """The pairs of a file or a folder, see corpus.py, tokenised as for training; none is removed
+    but those with an empty side. UserError if there are none."""
+    lines = corpus.read(corpus.find(inputs), skip_empty=True)
+    pairs, _ = filter.filter_lines(
+        lines, punctuation=punctuation, mend_script=mend_script, kannada_script=False,
+        remove_duplicates=False,
+    )  # fmt: skip
+    if not pairs.source:
+        raise UserError(f"--inputs={inputs}: no pair with words on both sides")
+    return pairs
 
 
 def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.Translator:

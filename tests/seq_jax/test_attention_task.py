@@ -15,7 +15,7 @@ from configs import seq_attention
 from seq_jax import attention_task, modes, task
 from seq_jax.filter import Pairs
 from seq_jax.scores import translation_scores
-from seq_jax.text import build_vocabulary
+from seq_jax.text import build_vocabulary, encode
 from train_jax import loop, metrics
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
@@ -272,3 +272,57 @@ def test_a_subword_model_of_another_run_is_refused(run, tmp_path):
     (workdir / "vocabulary_english.model").write_bytes(other.english.model)
     with pytest.raises(UserError, match="vocabulary_english.model: damaged, or of another run"):
         modes.translate(run[0], workdir, "i go")
+
+
+# --mode=score, --mode=eval --inputs
+
+
+def test_pairs_are_scored_by_their_log_probability(run, tmp_path, capsys):
+    config, workdir = run
+    path = tmp_path / "pairs.tsv"
+    long = "i go see " * 9
+    path.write_text(f"I go!\tಗ ಕ.\n{long}\tಗ\nyou see rice\tದ ಟ ಗ\n", "utf-8")
+    modes.score_pairs(config, workdir, str(path), weights=str(workdir / "export"))
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[2:] for row in rows] == [
+        ["i go", "ಗ ಕ"], [long.strip(), "ಗ"], ["you see rice", "ದ ಟ ಗ"],
+    ]  # fmt: skip
+    assert rows[1][0] == ""  # too long
+    translator = seq_jax.load(workdir / "export")
+    for value, count, source, target in (rows[0], rows[2]):
+        numbers = [
+            np.array([encode(v, s)])
+            for v, s in zip(translator.vocabularies, (source, target), strict=True)
+        ]
+        logits = translator.model.apply(translator.variables, *numbers, train=False)[0]
+        log_p = np.asarray(jax.nn.log_softmax(logits))
+        by_hand = sum(log_p[t, token] for t, token in enumerate(numbers[1][0][1:]))
+        assert int(count) == numbers[1].shape[1] - 1
+        assert float(value) == pytest.approx(by_hand, abs=2e-3)
+
+
+def test_a_file_of_pairs_is_scored_with_the_vocabularies_of_the_run(run, tmp_path, capsys):
+    config, workdir = run
+    rows = [
+        line.split("\t") for line in (workdir / "translations.tsv").read_text("utf-8").split("\n")
+    ]
+    rows = [row for row in rows if row[0] == "test"]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{row[1]}\t{row[2]}\n" for row in rows), "utf-8")
+    before = sorted(p.name for p in workdir.rglob("*"))
+    modes.evaluate(config, workdir, inputs=str(path))
+    found = json.loads((workdir / "eval.json").read_text())["splits"]["test"]
+    out = capsys.readouterr().out
+    assert f"n 12, chrF++ {found['chrf++']:.1f} [" in out  # beside rounding to float16
+    assert sorted(p.name for p in workdir.rglob("*")) == before
+
+
+def test_the_analysis_adds_up(run):
+    result = json.loads((run[1] / "eval.json").read_text())
+    found = result["analysis"]
+    for kind in ("by_words", "by_likeness"):
+        groups = [scores["model"]["n"] for scores in found[kind].values() if scores]
+        assert sum(groups) == result["splits"]["test"]["n"]
+    assert found["habits"]["reference"]["length_ratio"] == 1
+    assert found["habits"]["nearest_neighbour"]["copied"] == 1
+    assert found["habits"]["nearest_neighbour"]["new_words"] == 0
