@@ -43,6 +43,7 @@ TASKS = {
             "train": ("train", ()),
             "eval": ("evaluate", ("inputs",)),
             "score": ("score_pairs", ("weights", "inputs")),
+            "explain": ("explain", ("weights", "inputs")),
             "translate": ("translate", ("weights", "inputs")),
             "explore": ("explore_corpus", ()),
             "cross_validate": ("cross_validate", ()),

@@ -1,5 +1,6 @@
 """What `launch.py --mode=` does for English to Kannada, one function a mode."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from seq_jax.task import (
     make_init,
     make_task,
 )
-from seq_jax.text import encode
-from seq_jax.translate import answer, read_chunks
+from seq_jax.text import encode, tokenise
+from seq_jax.translate import answer, read_chunks, read_lines
 from seq_jax.translator import static_length
 from train_jax import loop, parallel, report_write
 from train_jax.checkpoint import Checkpoints
@@ -124,6 +125,35 @@ def score_pairs(config, workdir: Path, inputs: str, weights: str | None = None):
             batch = [np.array([row + [0] * (length - len(row))], np.int32) for row in rows]
             value = f"{float(log_p(translator.variables, *batch)[0]):.3f}"
         print(f"{value}\t{len(rows[1]) - 1}\t{source}\t{target}")
+
+
+def explain(config, workdir: Path, inputs: str, weights: str | None = None) -> int:
+    """Draws the attention over each line of `inputs` into WORKDIR/figures/attention_LINE.png."""
+    from seq_jax import explain as pictures  # matplotlib
+
+    translator = load_translator(config, workdir, weights)
+    if getattr(translator.model, "attention", "none") == "none":
+        raise UserError("--mode=explain is for a net with attention, such as configs/seq_best.py")
+    lines = read_lines(inputs)
+    sentences = [" ".join(tokenise(line, translator.punctuation)) for line in lines]
+    found = translator.run(translator.variables, sentences)
+    drawn = 0
+    for number, (sentence, best) in enumerate(zip(sentences, found, strict=True), start=1):
+        if not sentence or not best or not best[0].text:
+            print(f"line {number}: no translation, so no picture", file=sys.stderr)
+            continue
+        path = workdir / "figures" / f"attention_{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures.draw(
+            *pictures.attention_of_words(
+                translator.model, translator.variables, translator.vocabularies, sentence,
+                best[0].text,
+            ),
+            path,
+        )  # fmt: skip
+        print(f"{sentence} -> {best[0].text}: {path}")
+        drawn += 1
+    return 0 if drawn else 1
 
 
 def read_pairs(inputs: str, punctuation: str, mend_script: bool) -> filter.Pairs:

@@ -12,7 +12,7 @@ import pytest
 
 import seq_jax
 from configs import seq_attention
-from seq_jax import attention_task, modes, task
+from seq_jax import attention_task, explain, modes, task
 from seq_jax.filter import Pairs
 from seq_jax.scores import translation_scores
 from seq_jax.text import build_vocabulary, encode
@@ -326,3 +326,41 @@ def test_the_analysis_adds_up(run):
     assert found["habits"]["reference"]["length_ratio"] == 1
     assert found["habits"]["nearest_neighbour"]["copied"] == 1
     assert found["habits"]["nearest_neighbour"]["new_words"] == 0
+
+
+# --mode=explain
+
+
+def test_attention_of_words_sums_the_pieces(run):
+    translator = seq_jax.load(run[1] / "export")
+    vocabularies = translator.vocabularies
+    weights, source, target = explain.attention_of_words(
+        translator.model, translator.variables, vocabularies, "i see rice", "ದ ಟ ಗ"
+    )
+    assert source == ["i", "see", "rice", "<end>"] and target == ["ದ", "ಟ", "ಗ", "<end>"]
+    rows = [
+        np.array([encode(v, s)]) for v, s in zip(vocabularies, ("i see rice", "ದ ಟ ಗ"), strict=True)
+    ]
+    variables, model = translator.variables, translator.model
+    memory, state = model.apply(variables, rows[0], train=False, method="encode")
+    by_hand = []
+    for token in rows[1][0][:-1]:
+        state, _, w = model.apply(variables, memory, state, np.array([token]), method="step")
+        by_hand.append(np.asarray(w)[0])
+    on_start = [w[0] for w in by_hand]
+    assert weights[-1].sum() == pytest.approx(1 - on_start[-1], abs=1e-5)
+    assert weights[-1, -1] == pytest.approx(by_hand[-1][-1], abs=1e-5)
+    first = len(vocabularies[1].pieces("ದ"))
+    assert weights[0, -1] == pytest.approx(np.mean([w[-1] for w in by_hand[:first]]), abs=1e-5)
+
+
+def test_pictures_are_drawn_beside_lines_that_have_none(run, tmp_path, capsys):
+    config, workdir = run
+    path = tmp_path / "sentences.txt"
+    path.write_text("i see rice\n\n", "utf-8")
+    export = str(workdir / "export")
+    assert modes.explain(config, tmp_path / "out", str(path), weights=export) == 0
+    out, err = capsys.readouterr()
+    assert [p.name for p in (tmp_path / "out" / "figures").iterdir()] == ["attention_1.png"]
+    assert out.startswith("i see rice -> ") and err == "line 2: no translation, so no picture\n"
+    assert modes.explain(config, tmp_path / "none", " ", weights=export) == 1
