@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from sacrebleu.metrics import CHRF
 
 from seq_jax import decode, text
 
@@ -21,6 +22,7 @@ class Search(NamedTuple):
     beam: int
     alpha: float
     no_repeat: int
+    mbr: bool = False  # the hypothesis most like the others comes first, see `by_agreement`
 
 
 Translate = Callable[[dict, Sequence[str]], list[list[Hypothesis]]]
@@ -55,9 +57,23 @@ def make_translate(
                 tokens, scores, _ = jax.device_get(run(variables, source))
                 for number, *best in zip(part, tokens, scores, strict=False):
                     found[number] = _hypotheses(vocabularies[1], *best)
+        if search.mbr:
+            found = [by_agreement(hypotheses) for hypotheses in found]
         return found
 
     return translate
+
+
+def by_agreement(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """The same, the one with the highest mean chrF++ against all of them first: minimum Bayes risk
+    over the n-best, each counted alike (Kumar & Byrne 2004)."""
+    metric = CHRF(word_order=2)
+    gains = [
+        sum(metric.sentence_score(one.text, [other.text]).score for other in hypotheses)
+        for one in hypotheses
+    ]
+    order = sorted(range(len(hypotheses)), key=lambda i: -gains[i])
+    return [hypotheses[i] for i in order]
 
 
 def make_search(model, vocabulary, *, max_tokens: int, search: Search):

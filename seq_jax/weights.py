@@ -119,7 +119,10 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
         vocabularies.append(read_vocabulary(folder / f"{side}.json", sha256))
     decode = field(folder, card, "decode", dict)
     kinds = {"beam": int, "alpha": float, "no_repeat": int}
-    own = Search(**{n: field(folder, decode, n, k, "decode.") for n, k in kinds.items()})
+    own = Search(
+        **{n: field(folder, decode, n, k, "decode.") for n, k in kinds.items()},
+        mbr=decode.get("mbr") is True,
+    )
     try:
         model = make_model(
             **field(folder, card, "model", dict),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from seq_jax import decode
+from seq_jax.translator import Hypothesis, by_agreement
 
 PAD, START, END = 0, 2, 3
 IDS = {"pad": PAD, "unk": 1, "start": START, "end": END}
@@ -145,3 +146,12 @@ def test_no_sequence_of_n_tokens_comes_twice():
 
         assert most(free) > 1
         assert most(search(step, h, 2, max_tokens=14, alpha=3.0, no_repeat=n)) == 1
+
+
+def test_the_hypothesis_most_like_the_others_comes_first():
+    said = ["one two three", "six seven eight", "one two four", "one two three four"]
+    found = by_agreement([Hypothesis(text, -float(i)) for i, text in enumerate(said)])
+    assert found[0].text in ("one two three", "one two three four") and len(found) == 4
+    assert found[-1].text == "six seven eight"
+    assert sorted(h.text for h in found) == sorted(said)
+    assert by_agreement([]) == []
