@@ -4,7 +4,8 @@ python launch.py --config=configs/fer_best.py
 python launch.py --config=configs/fer_best.py --config.train.seed=1 --workdir=runs/seed1
 python launch.py --config=configs/fer_best.py --workdir=runs/seed1 --mode=eval
 python launch.py --mode=predict --inputs=photo.jpg,folder/,clip.mp4
-python launch.py --config=configs/seq_lstm.py --mode=translate --inputs="in front of her house"
+python launch.py --mode=translate --inputs="in front of her house"
+python launch.py --config=configs/seq_lstm.py --mode=translate --inputs=sentences.txt
 python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 """
 
@@ -42,17 +43,21 @@ TASKS = {
         "seq_jax.modes",
         {
             "train": ("train", ()),
-            "eval": ("evaluate", ()),
-            "translate": ("translate", ("inputs",)),
+            "eval": ("evaluate", ("inputs",)),
+            "score": ("score_pairs", ("weights", "inputs")),
+            "explain": ("explain", ("weights", "inputs")),
+            "translate": ("translate", ("weights", "inputs")),
             "explore": ("explore_corpus", ()),
             "cross_validate": ("cross_validate", ()),
             "report": ("write_report", ()),
         },
     ),
 }
-ON_WEIGHTS = {"weights", "inputs"}  # modes with both run on exported weights, not on a run ...
+ON_WEIGHTS = {"weights", "inputs"}  # modes with both run on exported weights ...
+SHIPPED = {"fer": "configs/fer_best.py", "seq": "configs/seq_best.py"}  # ... in weights/ by default
+OWN_FOLDER = {"predict", "explain"}  # modes that write, and not into a run
+INPUTS_OPTIONAL = {"eval"}  # without them it scores the splits of the run
 REPORTED = {"train", "eval", "report"}  # modes that end with a report
-SHIPPED = "configs/fer_best.py"  # ... and need no --config: these weights are in weights/
 STOPS = signal.SIGINT, signal.SIGTERM
 # What no other code would mend: a full disk, a quota, a limit; no permission; a disk that fails
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
@@ -71,11 +76,14 @@ MODE = flags.DEFINE_string(
     "mode", "train", "; ".join(f"{t}: {', '.join(modes)}" for t, (_, modes) in TASKS.items())
 )
 WEIGHTS = flags.DEFINE_string(
-    "weights", None, "eval, predict, explain: exported weights, such as weights/fer_best."
+    "weights",
+    None,
+    "eval, predict, explain, translate, score: exported weights, such as weights/fer_best.",
 )
 INPUTS = flags.DEFINE_string(
     "inputs", None, "predict, explain: pictures, folders, videos, webcam:0, with commas. "
-    "translate: a sentence, a file with a sentence a line, or - for stdin."
+    "translate: a sentence, a file with a sentence a line, or - for stdin. "
+    "eval (of sentences), score: a file or folder of pairs."
 )  # fmt: skip
 
 
@@ -140,7 +148,7 @@ def parse_flags(argv) -> list[str]:
         modes = TASKS[CONFIG.value.task][1]
         _check_choice("--mode", MODE.value, modes, f" for configs of task {CONFIG.value.task!r}")
         own = modes[MODE.value][1]
-        if INPUTS.value is None and "inputs" in own:
+        if INPUTS.value is None and "inputs" in own and MODE.value not in INPUTS_OPTIONAL:
             raise flags.Error(f"--mode={MODE.value} needs --inputs: {FLAGS['inputs'].help}")
         for name in ON_WEIGHTS.difference(own):
             if FLAGS[name].value is not None:
@@ -170,7 +178,7 @@ def main(argv):
     name = Path(config_flags.get_config_filename(FLAGS["config"])).stem
     module, modes = TASKS[config.task]
     function, own = modes[MODE.value]
-    without_run = WEIGHTS.value is not None or ON_WEIGHTS.issubset(own)
+    without_run = WEIGHTS.value is not None or MODE.value in OWN_FOLDER
     workdir = Path(WORKDIR.value or Path("runs") / (MODE.value if without_run else name))
     task = importlib.import_module(module)
     from train_jax import compiler, parallel  # here, or --help would wait for jax
@@ -191,7 +199,8 @@ def main(argv):
         else:
             settings = {name: FLAGS[name].value for name in own}
             code = getattr(task, function)(config, workdir, **settings)
-        if MODE.value in REPORTED and WEIGHTS.value is None and parallel.is_main():
+        own_run = WEIGHTS.value is None and (INPUTS.value is None or MODE.value != "eval")
+        if MODE.value in REPORTED and own_run and parallel.is_main():
             base = importlib.import_module(f"configs.{config.task}_base").get_config().to_dict()
             print(f"report: {task.write_report(workdirs, base)}")
         return code
@@ -225,9 +234,11 @@ def _default_config(argv) -> list[str]:
     reports on runs, which have their own configs."""
     if any(a == "--config" or a.startswith("--config=") for a in argv):
         return []
-    modes = {mode: own for _, modes in TASKS.values() for mode, (_, own) in modes.items()}
-    if any(f"--mode={mode}" in argv for mode, own in modes.items() if ON_WEIGHTS == {*own}):
-        return [f"--config={SHIPPED}"]
+    for task, (_, modes) in TASKS.items():
+        if any(
+            f"--mode={mode}" in argv for mode, (_, own) in modes.items() if ON_WEIGHTS == {*own}
+        ):
+            return [f"--config={SHIPPED[task]}"]
     workdirs = [a.removeprefix("--workdir=") for a in argv if a.startswith("--workdir=")]
     if "--mode=report" not in argv or not workdirs:
         return []
@@ -236,7 +247,7 @@ def _default_config(argv) -> list[str]:
         record = json_text.parse(path.read_bytes())
         return [f"--config=configs/{record['config']['task']}_base.py"]
     except (OSError, ValueError, KeyError, TypeError):  # told by the mode
-        return [f"--config={SHIPPED}"]
+        return [f"--config={SHIPPED['fer']}"]
 
 
 def _check_choice(name, value, choices, where=""):

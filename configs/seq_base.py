@@ -33,6 +33,12 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.kannada_min_count = 1
     c.data.english_max_words = 0  # the most common; the others become <unk>; 0 = all are kept
     c.data.kannada_max_words = 0
+    # Subwords in place of words, for an encoder-decoder: see seq_jax/subwords.py
+    c.data.subwords = 0  # pieces a side; 0: words
+    c.data.subword_kind = "bpe"  # bpe, unigram, or char: single characters
+    c.data.mend_script = False  # stray joiners and the digit 0 for anusvara; see text.mend_kannada
+    # encoder-decoder: tokens a side to which a batch is padded; longer pairs are left out
+    c.data.lengths = (8, 10, 12, 16, 20, 28, 48)
     c.data.valid_fraction = 0.1  # of all pairs; by English sentence, none is on two sides
     c.data.test_fraction = 0.2  # of all pairs; with folds it is 1 / folds
     c.data.folds = 0  # parts for --mode=cross_validate, each the test part once; 0: one split
@@ -54,6 +60,16 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.loss = ml_collections.ConfigDict()
     c.loss.count_pad = False  # True: <PAD> is to be predicted too, and counts, as in the study
+
+    c.loss.label_smoothing = 0.0  # encoder-decoder: share of each target spread over all tokens
+
+    c.decode = ml_collections.ConfigDict()  # encoder-decoder: how translations are searched for
+    c.decode.beam = 5  # hypotheses a sentence; 1 is greedy
+    c.decode.alpha = 1.0  # their log-probability is divided by length^alpha
+    c.decode.no_repeat = 0  # no sequence of so many tokens comes twice in a sentence; 0: any may
+    c.decode.mbr = False  # the hypothesis of the beam that is most like the others comes first
+    c.decode.n_best = 1  # of them, to be printed
+    c.decode.train_sentences = 0  # of the train split, that are scored, evenly spaced; 0: all
 
     c.train = ml_collections.ConfigDict()
     c.train.seed = 0  # parameters, order, noise

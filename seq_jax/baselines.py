@@ -1,7 +1,7 @@
 """Translations that need no network: what a model has to beat. All are fit on train alone."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -61,6 +61,18 @@ def _dictionary(train: Pairs) -> Translate:
 def _nearest_neighbour(train: Pairs) -> Translate:
     """The translation of the train sentence whose set of words has the highest Jaccard similarity,
     of equal ones the first; also where there is no word in common with any."""
+    similarity = _similarity(train)
+    return lambda sentence: train.target[int(np.argmax(similarity(sentence)))]
+
+
+def likeness(train: Pairs, sentences: Sequence[str]) -> np.ndarray:
+    """f64[N] in [0, 1]: the Jaccard similarity of each sentence to the nearest of train."""
+    similarity = _similarity(train)
+    return np.array([similarity(sentence).max() for sentence in sentences])
+
+
+def _similarity(train: Pairs) -> Callable[[str], np.ndarray]:
+    """sentence -> its Jaccard similarity to each English sentence of train, as sets of words."""
     lines: defaultdict[str, list[int]] = defaultdict(list)  # word -> the sentences that have it
     sizes = np.zeros(len(train.source), np.int64)
     for number, sentence in enumerate(train.source):
@@ -70,14 +82,14 @@ def _nearest_neighbour(train: Pairs) -> Translate:
             lines[word].append(number)
     index = {word: np.array(numbers) for word, numbers in lines.items()}
 
-    def translate(sentence: str) -> str:
+    def similarity(sentence: str) -> np.ndarray:
         words = set(sentence.split())
         common = np.zeros(len(sizes), np.int64)
         for word in words & index.keys():
             common[index[word]] += 1
-        return train.target[int(np.argmax(common / (sizes + len(words) - common)))]
+        return common / (sizes + len(words) - common)
 
-    return translate
+    return similarity
 
 
 def translate(train: Pairs, part: Pairs) -> dict[str, list[str]]:

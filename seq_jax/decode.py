@@ -1,11 +1,17 @@
 """From logits to the numbers of a sentence.
 
-Letters: B sentences, T tokens with <start> and <end> where they are used, V words.
+Letters: B sentences, T tokens with <start> and <end> where they are used, V words, K hypotheses.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
 import jax.numpy as jnp
 
 from seq_jax.text import END, PAD, START, UNK, Vocabulary
+
+FAR = -1e9  # log-probability of what cannot be; finite, so that sums stay numbers
 
 
 def markers(vocabulary: Vocabulary) -> dict[str, int | None]:
@@ -36,3 +42,117 @@ def greedy(logits, *, pad: int, unk: int | None, start: int | None, end: int | N
     tokens = jnp.where(never[None], -jnp.inf, logits).argmax(-1).astype(jnp.int32)
     last = (tokens == (pad if end is None else end)).astype(jnp.int32)
     return jnp.where(last.cumsum(1) > last, pad, tokens)
+
+
+class Hypotheses(NamedTuple):
+    """What `search` found, the best of each sentence first."""
+
+    tokens: jax.Array  # i32[B, K, T], without <start>; <PAD> after <end>
+    scores: jax.Array  # f32[B, K], log-probability / length^alpha, <end> included in both
+    lengths: jax.Array  # i32[B, K]
+
+
+class _Beam(NamedTuple):
+    """The loop's variables. N = B*K, the hypotheses of a sentence side by side."""
+
+    t: jax.Array  # i32[], tokens so far
+    tokens: jax.Array  # i32[B, K, T]
+    log_probability: jax.Array  # f32[B, K]; FAR where there is no hypothesis yet
+    lengths: jax.Array  # i32[B, K]
+    done: jax.Array  # bool[B, K], has an <end>
+    state: Any  # of the model, arrays [N, ...]
+
+
+def search(
+    step: Callable,
+    state,
+    *,
+    batch: int,
+    beam: int,
+    max_tokens: int,
+    alpha: float,
+    vocabulary: dict[str, int | None],
+    no_repeat: int = 0,
+) -> Hypotheses:
+    """Beam search of a fixed shape; with `beam` 1 it is greedy.
+
+    Hypotheses are ranked by log-probability / length^alpha. One that is done keeps its place in the
+    beam for as long as no other ranks higher; the search ends when all of the beam are done. After
+    `max_tokens` - 1 tokens only <end> can follow. Of equals the one found first, then the lower
+    token number, ranks higher.
+
+    Args:
+        step: (state, tokens i32[N]) -> (state, logits f32[N, V] of the token after them), where
+            the first axis of every array of `state` is N = batch * beam.
+        state: before the first step, likewise, each sentence `beam` times.
+        batch: B, sentences.
+        beam: K, hypotheses of each; at most V.
+        max_tokens: T, with <end>.
+        alpha: 0 favours short sentences, 1 is the mean log-probability of a token.
+        vocabulary: from `markers`. <PAD>, <unk> and <start> never come out.
+        no_repeat: no sequence of so many tokens comes twice in a sentence; 0: any may.
+    """
+    pad, unk, start, end = (vocabulary[name] for name in ("pad", "unk", "start", "end"))
+    never = [number for number in (pad, unk, start) if number is not None]
+
+    def body(b: _Beam) -> _Beam:
+        before = jnp.where(b.t > 0, jnp.take(b.tokens, b.t - 1, axis=2), start)
+        state, logits = step(b.state, before.reshape(-1))
+        log_p = jax.nn.log_softmax(logits).reshape(batch, beam, -1)
+        size = log_p.shape[-1]
+        log_p = log_p.at[:, :, jnp.array(never)].set(FAR)
+        if no_repeat:
+            log_p = jnp.where(_repeats(b.tokens, b.t, no_repeat, size), FAR, log_p)
+        other = jnp.arange(size)[None, None] != end
+        log_p = jnp.where(other & (b.t == max_tokens - 1), FAR, log_p)
+        # what is done goes on with <PAD> alone, for nothing
+        only_pad = jnp.where(jnp.arange(size) == pad, 0.0, FAR)[None, None]
+        log_p = jnp.where(b.done[:, :, None], only_pad, log_p)
+        total = jnp.maximum(b.log_probability[:, :, None] + log_p, FAR)
+        lengths = jnp.where(b.done, b.lengths, b.t + 1)
+        rank = total / lengths[:, :, None].astype(total.dtype) ** alpha
+        _, best = jax.lax.top_k(rank.reshape(batch, -1), beam)
+        parent, token = best // size, best % size
+
+        def of_parent(a):  # [B, K, ...]
+            index = parent.reshape(batch, beam, *[1] * (a.ndim - 2))
+            return jnp.take_along_axis(a, index, axis=1)
+
+        def reordered(a):  # [N, ...]: the carries go where their hypotheses go
+            return of_parent(a.reshape(batch, beam, *a.shape[1:])).reshape(a.shape)
+
+        tokens = jax.lax.dynamic_update_index_in_dim(of_parent(b.tokens), token, b.t, axis=2)
+        return _Beam(
+            b.t + 1,
+            tokens,
+            jnp.take_along_axis(total.reshape(batch, -1), best, axis=1),
+            of_parent(lengths),
+            of_parent(b.done) | (token == end),
+            jax.tree.map(reordered, state),
+        )
+
+    # one hypothesis a sentence to begin with, or all K would be the same
+    first = jnp.where(jnp.arange(beam) == 0, 0.0, FAR)[None]
+    b = _Beam(
+        t=jnp.array(0, jnp.int32),
+        tokens=jnp.full((batch, beam, max_tokens), pad, jnp.int32),
+        log_probability=jnp.broadcast_to(first, (batch, beam)),
+        lengths=jnp.zeros((batch, beam), jnp.int32),
+        done=jnp.zeros((batch, beam), bool),
+        state=state,
+    )
+    b = jax.lax.while_loop(lambda b: (b.t < max_tokens) & ~b.done.all(), body, b)
+    scores = b.log_probability / b.lengths.astype(jnp.float32) ** alpha
+    return Hypotheses(b.tokens, scores, b.lengths)
+
+
+def _repeats(tokens, t, n, size):
+    """bool[B, K, V]: tokens that would end a sequence of n that `tokens` i32[B, K, T] has already,
+    of which t are there."""
+    length = tokens.shape[2]
+    starts = jnp.arange(length - n + 1) if length >= n else jnp.arange(0)
+    last = jnp.take(tokens, t - n + 1 + jnp.arange(n - 1), axis=2, mode="clip")
+    windows = tokens[:, :, starts[:, None] + jnp.arange(n)[None]]  # [B, K, W, n]
+    same = (windows[..., :-1] == last[:, :, None]).all(-1) & (starts + n <= t)[None, None]
+    hits = jax.nn.one_hot(windows[..., -1], size, dtype=jnp.bool_) & same[..., None]
+    return hits.any(2) & (t >= n)

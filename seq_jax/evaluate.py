@@ -9,17 +9,22 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from seq_jax import report
+from seq_jax import analysis, report
+from seq_jax import weights as weights_lib
+from seq_jax.attention_task import static_lengths
 from seq_jax.baselines import numbers
 from seq_jax.baselines import translate as translate_by_baselines
 from seq_jax.data import encode_pairs
 from seq_jax.decode import greedy, markers
+from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.filter import Pairs
 from seq_jax.scores import token_scores, translation_scores
 from seq_jax.task import arrays
-from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode
+from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode, encode
+from seq_jax.translator import Hypothesis, Search, make_translate
 from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import batches
+from train_jax.errors import UserError
 from train_jax.files import write_atomically
 
 
@@ -32,6 +37,81 @@ class Translations(NamedTuple):
     vocabulary: Vocabulary  # of both
     hypotheses: list[str]
     baselines: dict[str, list[str]]  # name -> hypotheses; {} for train, known to them by heart
+
+
+def make_run(config, model, vocabularies, tokens):
+    """The function (variables, sentences) -> for each its hypotheses, the best first, [] if it is
+    too long; and the static lengths of its sources. `tokens`: T of the run."""
+    size = config.train.eval_batch_size
+    if isinstance(model, EncoderDecoder):
+        lengths = static_lengths(config)
+        run = make_translate(
+            model, vocabularies, lengths=lengths, batch_size=size, search=search_of(config)
+        )
+        return run, lengths
+    predict = make_predict(model, vocabularies[1])
+
+    def run(variables, sentences):
+        rows = [encode(vocabularies[0], sentence) for sentence in sentences]
+        fit = [row for row in rows if len(row) <= tokens]
+        source = np.zeros((len(fit), tokens), np.int32)
+        for array, row in zip(source, fit, strict=True):
+            array[: len(row)] = row
+        predicted = iter(predict_split(predict, variables, source, size) if fit else [])
+        return [
+            [Hypothesis(decode(vocabularies[1], next(predicted)), 0.0)]
+            if len(row) <= tokens
+            else []
+            for row in rows
+        ]
+
+    return run, (tokens,)
+
+
+def search_of(config) -> Search:
+    """The search that `config.decode` asks for. UserError if a field is out of range."""
+    c = config.decode
+    for name, lowest in {"beam": 1, "alpha": 0, "no_repeat": 0}.items():
+        if not lowest <= c[name] < 1000:
+            raise UserError(f"config: decode.{name} must be >= {lowest}, got {c[name]}")
+    return Search(c.beam, c.alpha, c.no_repeat, c.mbr)
+
+
+def make_translate_split(config, model, vocabularies, tokens):
+    """The function (variables, Pairs) -> Translations, without those of the baselines.
+
+    `tokens`: T of the run.
+    """
+    if isinstance(model, EncoderDecoder):
+        run, _ = make_run(config, model, vocabularies, tokens)
+
+        def by_search(variables, pairs):
+            found = run(variables, pairs.source)
+            return translations_of(pairs, [best[0].text if best else "" for best in found])
+
+        return by_search
+    predict = make_predict(model, vocabularies[1])
+
+    def by_greedy(variables, pairs):
+        batch = arrays(pairs, vocabularies, tokens)
+        predicted = predict_split(predict, variables, batch["source"], config.train.eval_batch_size)
+        hypotheses = [decode(vocabularies[1], row) for row in predicted]
+        return Translations(
+            pairs, predicted, batch["target"], vocabularies[1], hypotheses, baselines={}
+        )
+
+    return by_greedy
+
+
+def translations_of(pairs, hypotheses) -> Translations:
+    """Numbered by the words of the references, since subwords have no places to be right in."""
+    vocabulary = build_vocabulary(pairs.target)
+    tokens = 2 + max(len(s.split()) for s in (*pairs.target, *hypotheses))
+    target = encode_pairs(Pairs((), pairs.target), vocabulary, vocabulary, max_tokens=tokens)
+    return Translations(
+        pairs, numbers(hypotheses, vocabulary, tokens), target["target"], vocabulary, hypotheses,
+        baselines={},
+    )  # fmt: skip
 
 
 def make_predict(model, vocabulary):
@@ -51,34 +131,41 @@ def predict_split(predict, variables, source, batch_size) -> np.ndarray:
     return np.concatenate(predicted)[: len(source)]
 
 
-def score(config, workdir, predict, task, dataset, splits, vocabularies):
+def score(config, workdir, model, task, dataset, splits, vocabularies):
     """Translates every split with the best checkpoint; writes eval.json and translations.tsv.
 
-    Returns (the epoch of that checkpoint, {split: Translations}).
+    Returns (the epoch of that checkpoint, its variables, what eval.json holds, {split:
+    Translations}). An encoder-decoder is scored as it is exported, rounded to float16.
     """
     c = config.checkpoint
     checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
     saved = checkpoints.best()
     variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
+    if isinstance(model, EncoderDecoder):
+        variables = weights_lib.halved(variables)
+    translate = make_translate_split(config, model, vocabularies, task.identity["tokens"])
     translations = {}
     for name, pairs in splits.items():
-        batch = arrays(pairs, vocabularies, task.identity["tokens"])
-        predicted = predict_split(predict, variables, batch["source"], config.train.eval_batch_size)
-        translations[name] = Translations(
-            pairs,
-            predicted,
-            batch["target"],
-            vocabularies.kannada,
-            [decode(vocabularies.kannada, row) for row in predicted],
-            {} if name == "train" else translate_by_baselines(splits["train"], pairs),
-        )
+        if name == "train":
+            translations[name] = translate(variables, sample(pairs, config.decode.train_sentences))
+        else:
+            baselines = translate_by_baselines(splits["train"], pairs)
+            translations[name] = translate(variables, pairs)._replace(baselines=baselines)
     epoch = len(saved.record["history"])
-    write_scores(workdir, f"epoch {epoch}", dataset, translations)
-    return epoch, translations
+    train = splits["train"] if isinstance(model, EncoderDecoder) else None
+    result = write_scores(workdir, f"epoch {epoch}", dataset, translations, train)
+    return epoch, variables, result, translations
 
 
-def write_scores(workdir, what, dataset, translations):
-    """Scores {split: Translations}: writes eval.json and translations.tsv, prints the table.
+def sample(pairs, n) -> Pairs:
+    """n of the pairs, evenly spaced; all of them for 0, or if there are no more."""
+    step = -(-len(pairs.source) // n) if n else 1
+    return Pairs(*(side[::step] for side in pairs))
+
+
+def write_scores(workdir, what, dataset, translations, train=None):
+    """Scores {split: Translations}: writes eval.json, which is returned, and translations.tsv,
+    prints the table. With the `train` pairs the last split is analysed, see analysis.py.
 
     `what` says what made them, for the reader.
     """
@@ -90,12 +177,20 @@ def write_scores(workdir, what, dataset, translations):
         "baselines": {name: baseline_scores(t) for name, t in translations.items() if t.baselines},
     }
     result["verdict"] = report.verdict(result)
+    if train:
+        name = list(translations)[-1]
+        t = translations[name]
+        best = {n: t.baselines[n] for n in ("dictionary", "nearest_neighbour")}
+        result["analysis"] = analysis.analyse(t.pairs, {"model": t.hypotheses, **best}, train)
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
     lines = ["split\tsource\treference\thypothesis"]
     for name, t in translations.items():
         lines += ["\t".join((name, *row)) for row in zip(*t.pairs, t.hypotheses, strict=True)]
     write_atomically(workdir / "translations.tsv", "\n".join(lines) + "\n")
     print(report.score_table(result, workdir))
+    if train:
+        print(f"on {name}:\n{analysis.describe(result['analysis'])}")
+    return result
 
 
 def scores_of(t: Translations) -> dict:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from seq_jax.corpus import Line
-from seq_jax.text import PUNCTUATION, WordCounts, is_kannada, tokenise
+from seq_jax.text import PUNCTUATION, WordCounts, is_kannada, mend_kannada, normalise, tokenise
 from train_jax.errors import UserError
 
 SLACK = 100_000  # pairs above max_pairs before the surplus goes: sorting takes a while
@@ -44,6 +44,7 @@ def filter_lines(
     english_letters_only: bool = False,
     max_kannada_words: int | None = None,
     kannada_script: bool = True,
+    mend_script: bool = False,
     remove_duplicates: bool = True,
     max_tokens: int | None = None,
     markers: bool = True,
@@ -62,6 +63,7 @@ def filter_lines(
         english_letters_only: ^[A-Za-z\\s]*$ after punctuation was stripped.
         max_kannada_words: at most so many.
         kannada_script: each Kannada word is made of Kannada letters (not digits).
+        mend_script: whether Kannada goes through text.mend_kannada first.
         remove_duplicates: of pairs with the same tokens on both sides, only the first is kept.
         max_tokens: longer pairs are removed, or else one very long sentence would fill all others
             with <PAD>. Counts <start> and <end>.
@@ -91,6 +93,8 @@ def filter_lines(
         if reason := _objection(english_checks, source):
             removed[reason] += 1
             continue
+        if mend_script:
+            kannada = mend_kannada(normalise(kannada))
         target = tokenise(kannada)
         if reason := _objection(kannada_checks, target):
             removed[reason] += 1

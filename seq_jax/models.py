@@ -1,5 +1,7 @@
 """The many-to-many networks of the original study: one target token a source token (flax.linen).
 
+encoder_decoder.py has the others, `make_model` all.
+
 B = batch, T = tokens a side, D = embedding, H = units, V = target vocabulary. A model is called as
 `model.apply(variables, source, train=...)` with source i32[B, T], 0 after the last token, and
 returns logits f32[B, T, V]; in training it draws from the 'dropout' key.
@@ -9,19 +11,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.recurrent import Bidirectional, Recurrent
 from train_jax import bfloat16 as bfloat16_lib
 from train_jax.dropout import Dropout
 
-MODELS = ("many_to_many",)
+MODELS = ("many_to_many", "encoder_decoder")
 
 
 def make_model(name, *, source_vocabulary, target_vocabulary, **settings) -> nn.Module:
     """The model of a config: `config.model.name` and the fields of that class."""
+    sizes = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
     if name == "many_to_many":
-        return ManyToMany(
-            source_vocabulary=source_vocabulary, target_vocabulary=target_vocabulary, **settings
-        )
+        return ManyToMany(**sizes, **settings)
+    if name == "encoder_decoder":
+        return EncoderDecoder(**sizes, **settings)
     raise ValueError(f"model.name must be one of {MODELS}, got {name!r}")
 
 

@@ -3,25 +3,31 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from seq_jax import corpus, explore, filter, report, report_html
-from seq_jax.evaluate import make_predict, pool, predict_split, score, write_scores
+from seq_jax import weights as weights_lib
+from seq_jax.attention_task import make_log_probabilities
+from seq_jax.encoder_decoder import EncoderDecoder
+from seq_jax.evaluate import make_run, pool, score, search_of, write_scores
+from seq_jax.scores import translation_scores
 from seq_jax.task import (
     Vocabularies,
     build_model,
     build_vocabularies,
-    init_model,
     load_splits,
+    make_init,
     make_task,
 )
-from seq_jax.text import check_same, decode, from_json, to_json
-from seq_jax.translate import prepare, read_lines
+from seq_jax.text import encode, tokenise
+from seq_jax.translate import answer, read_chunks, read_lines
+from seq_jax.translator import static_length
 from train_jax import loop, parallel, report_write
 from train_jax.checkpoint import Checkpoints
 from train_jax.errors import UserError
-from train_jax.files import write_atomically
 from train_jax.report import draw_history, write_model_table
 from train_jax.task import fit_settings
-from train_jax.writer import check_config, lock_workdir, read_config, write_config
+from train_jax.writer import check_config, lock_workdir, origin, read_config, write_config
 
 
 def train(config, workdir: Path):
@@ -32,31 +38,44 @@ def train(config, workdir: Path):
 def train_and_score(config, workdir: Path):
     """As `train`; returns {split: Translations}."""
     dataset, splits, vocabularies, model, task = prepare_run(config)
-    predict = make_predict(model, vocabularies.kannada)
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)
         for name, vocabulary in vocabularies._asdict().items():
-            write_atomically(vocabulary_path(workdir, name), to_json(vocabulary))
+            weights_lib.write_vocabulary(vocabulary_path(workdir, name), vocabulary)
         print(report.describe(dataset, splits, vocabularies, task.identity["tokens"]))
         write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config))
         if not parallel.is_main():
             return {}
-        best_epoch, translations = score(
-            config, workdir, predict, task, dataset, splits, vocabularies
+        best_epoch, variables, result, translations = score(
+            config, workdir, model, task, dataset, splits, vocabularies
         )
         draw_history(workdir, history, best_epoch, dataset.name)
+        if isinstance(model, EncoderDecoder):
+            weights_lib.export(
+                workdir / "export", variables, vocabularies=vocabularies, config=config.to_dict(),
+                identity=task.identity, result=result, origin=origin(),
+                pairs={name: len(pairs.source) for name, pairs in splits.items()},
+            )  # fmt: skip
+            print(f"weights: {workdir / 'export'}")
     return translations
 
 
-def evaluate(config, workdir: Path):
-    """Scores the best checkpoint of `workdir` on every split, into eval.json."""
+def evaluate(config, workdir: Path, inputs: str | None = None):
+    """Scores the best checkpoint of `workdir` on every split, into eval.json; or on the pairs of
+    the file or folder `inputs` alone, which writes nothing."""
+    if inputs:
+        translator = load_translator(config, workdir, None)
+        pairs = read_pairs(inputs, translator.punctuation, config.data.mend_script)
+        found = translator.run(translator.variables, pairs.source)
+        hypotheses = [best[0].text if best else "" for best in found]
+        print(report.file_scores(inputs, translation_scores(hypotheses, pairs.target)))
+        return
     read_config(workdir)  # refuses a workdir without a run before the data is read
     dataset, splits, vocabularies, model, task = prepare_run(config)
-    predict = make_predict(model, vocabularies.kannada)
     with lock_workdir(workdir):
         check_config(workdir, config.to_dict(), task.identity)  # another model, other data ...
-        score(config, workdir, predict, task, dataset, splits, vocabularies)
+        score(config, workdir, model, task, dataset, splits, vocabularies)
 
 
 def prepare_run(config):
@@ -69,36 +88,109 @@ def prepare_run(config):
     )  # fmt: skip
 
 
-def translate(config, workdir: Path, inputs: str):
-    """Prints the translation of each sentence of `inputs` by the best checkpoint of `workdir`.
+def translate(config, workdir: Path, inputs: str, weights: str | None = None) -> int:
+    """Prints the translation of each line of `inputs`, see translate.answer.
 
-    Needs no data: only what the run left. One line a sentence on stdout; words that the run does
-    not know are named on stderr.
+    By `weights`; else by the best checkpoint of `workdir`; else, where the config is that of the
+    shipped ones, by these. Needs no data: only what the run left.
     """
+    if config.decode.n_best < 1 or config.decode.n_best > config.decode.beam:
+        raise UserError(
+            f"config: decode.n_best must be from 1 to decode.beam ({config.decode.beam}), got "
+            f"{config.decode.n_best}"
+        )
+    translator = load_translator(config, workdir, weights)
+    return answer(
+        read_chunks(inputs), translator.vocabularies[0],
+        lambda sentences: translator.run(translator.variables, sentences),
+        punctuation=translator.punctuation, longest=translator.lengths[-1],
+        n_best=config.decode.n_best,
+    )  # fmt: skip
+
+
+def score_pairs(config, workdir: Path, inputs: str, weights: str | None = None):
+    """Prints each pair of the file or folder `inputs` with its log-probability, in nats: LOG P, of
+    so many TOKENS, English, Kannada, with tabs between. A pair that is too long has none."""
+    translator = load_translator(config, workdir, weights)
+    if not isinstance(translator.model, EncoderDecoder):
+        raise UserError("--mode=score is for an encoder-decoder, such as configs/seq_best.py")
+    pairs = read_pairs(inputs, translator.punctuation, config.data.mend_script)
+    vocabularies, lengths = translator.vocabularies, translator.lengths
+    log_p = make_log_probabilities(translator.model, vocabularies[1])
+    for source, target in zip(*pairs, strict=True):
+        rows = [encode(v, s) for v, s in zip(vocabularies, (source, target), strict=True)]
+        length = static_length(max(map(len, rows)), lengths)
+        value = ""
+        if length:
+            batch = [np.array([row + [0] * (length - len(row))], np.int32) for row in rows]
+            value = f"{float(log_p(translator.variables, *batch)[0]):.3f}"
+        print(f"{value}\t{len(rows[1]) - 1}\t{source}\t{target}")
+
+
+def explain(config, workdir: Path, inputs: str, weights: str | None = None) -> int:
+    """Draws the attention over each line of `inputs` into WORKDIR/figures/attention_LINE.png."""
+    from seq_jax import explain as pictures  # matplotlib
+
+    translator = load_translator(config, workdir, weights)
+    if getattr(translator.model, "attention", "none") == "none":
+        raise UserError("--mode=explain is for a net with attention, such as configs/seq_best.py")
+    lines = read_lines(inputs)
+    sentences = [" ".join(tokenise(line, translator.punctuation)) for line in lines]
+    found = translator.run(translator.variables, sentences)
+    drawn = 0
+    for number, (sentence, best) in enumerate(zip(sentences, found, strict=True), start=1):
+        if not sentence or not best or not best[0].text:
+            print(f"line {number}: no translation, so no picture", file=sys.stderr)
+            continue
+        path = workdir / "figures" / f"attention_{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures.draw(
+            *pictures.attention_of_words(
+                translator.model, translator.variables, translator.vocabularies, sentence,
+                best[0].text,
+            ),
+            path,
+        )  # fmt: skip
+        print(f"{sentence} -> {best[0].text}: {path}")
+        drawn += 1
+    return 0 if drawn else 1
+
+
+def read_pairs(inputs: str, punctuation: str, mend_script: bool) -> filter.Pairs:
+    """The pairs of a file or a folder, see corpus.py, tokenised as for training; none is removed
+    but those with an empty side. UserError if there are none."""
+    lines = corpus.read(corpus.find(inputs), skip_empty=True)
+    pairs, _ = filter.filter_lines(
+        lines, punctuation=punctuation, mend_script=mend_script, kannada_script=False,
+        remove_duplicates=False,
+    )  # fmt: skip
+    if not pairs.source:
+        raise UserError(f"--inputs={inputs}: no pair with words on both sides")
+    return pairs
+
+
+def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.Translator:
+    """See `translate`. UserError if what is there is damaged, or of another config."""
+    search = search_of(config)
+    if weights:
+        return weights_lib.load(Path(weights), search)
+    if not (workdir / "config.json").exists() and config.model.name == "encoder_decoder":
+        shipped = weights_lib.load(weights_lib.SHIPPED, search)
+        if shipped.card["model"] == config.model.to_dict():
+            return shipped
     identity = read_identity(workdir)
     check_config(workdir, config.to_dict(), identity)
     vocabularies = read_vocabularies(workdir, identity)
-    tokens = identity["tokens"]
-    prepared = prepare(
-        read_lines(inputs), vocabularies.english, tokens=tokens,
-        punctuation=config.data.punctuation,
-    )  # fmt: skip
-    for line, words in prepared.unknown.items():
-        print(f"line {line}: unknown words, read as <unk>: {', '.join(words)}", file=sys.stderr)
-    if not prepared.empty:
-        return
     model = build_model(config, vocabularies)
     c = config.checkpoint
     checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
     variables = checkpoints.load_variables(
-        checkpoints.best(),
-        lambda key: init_model(model, tokens, key),
-        ema=config.train.ema_decay > 0,
+        checkpoints.best(), make_init(model, identity["tokens"]), ema=config.train.ema_decay > 0
     )
-    predict = make_predict(model, vocabularies.kannada)
-    predicted = predict_split(predict, variables, prepared.source, config.train.eval_batch_size)
-    for row, empty in zip(predicted, prepared.empty, strict=True):
-        print("" if empty else decode(vocabularies.kannada, row))
+    run, lengths = make_run(config, model, vocabularies, identity["tokens"])
+    return weights_lib.Translator(
+        model, variables, vocabularies, lengths, config.data.punctuation, run, card={}
+    )
 
 
 def read_identity(workdir: Path) -> dict:
@@ -116,20 +208,12 @@ def read_identity(workdir: Path) -> dict:
 
 def read_vocabularies(workdir: Path, identity: dict) -> Vocabularies:
     """Those that the run wrote. UserError if they are not there, or are those of another run."""
-    vocabularies = []
-    for name in Vocabularies._fields:
-        path = vocabulary_path(workdir, name)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{path}: the vocabulary of the run cannot be read ({error}). Run the same "
-                "command with --mode=train again: it is written anew."
-            ) from error
-        vocabulary = from_json(text, str(path))
-        check_same(vocabulary, identity[f"{name}_sha256"], str(path))
-        vocabularies.append(vocabulary)
-    return Vocabularies(*vocabularies)
+    return Vocabularies(
+        *(
+            weights_lib.read_vocabulary(vocabulary_path(workdir, name), identity[f"{name}_sha256"])
+            for name in Vocabularies._fields
+        )
+    )
 
 
 def vocabulary_path(workdir: Path, name: str) -> Path:

@@ -50,6 +50,19 @@ def score_table(result, workdir) -> str:
     return "\n".join([*lines, result["verdict"]])
 
 
+def file_scores(name, s) -> str:
+    """The scores of translations of one file, from scores.translation_scores."""
+    cells = [
+        f"{title} {s[key]:.{digits}f} [{s[f'{key}_ci95'][0]:.{digits}f}, "
+        f"{s[f'{key}_ci95'][1]:.{digits}f}]"
+        for title, key, digits in (
+            ("chrF++", "chrf++", 1), ("BLEU", "bleu", 1), ("exact match", "exact_match", 3),
+        )
+    ]  # fmt: skip
+    signatures = "; ".join(s["signatures"].values())
+    return f"{name}: n {s['n']:,}, {', '.join(cells)} [95 % interval]; {signatures}"
+
+
 def score_row(name, s) -> str:
     def cell(key, digits):
         low, high = s[f"{key}_ci95"]

@@ -96,6 +96,11 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
     return scores | {"signatures": signatures}
 
 
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """chrF++ of the whole corpus (Popovic 2017), in [0, 100]."""
+    return CHRF(word_order=2).corpus_score(hypotheses, [references]).score
+
+
 def bootstrap_interval(counts, score: Callable[[np.ndarray], float]) -> list[float]:
     """The percentile interval of a score over sentences (Efron 1979; Koehn 2004 for BLEU).
 

@@ -12,9 +12,12 @@ import numpy as np
 import optax
 from flax.errors import FlaxError
 
+from seq_jax import attention_task, subwords
 from seq_jax import data as seq_data
 from seq_jax.decode import greedy, markers
+from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.models import make_model
+from seq_jax.subwords import Subwords
 from seq_jax.text import PAD, START, Vocabulary, build_vocabulary
 from train_jax import metrics
 from train_jax.errors import UserError
@@ -24,15 +27,15 @@ OFF_AT_0 = (  # filters of the config that are off at 0, where seq_jax.filter ha
     "english_words", "max_english_words", "max_kannada_words", "max_tokens", "kannada_top_k",
 )  # fmt: skip
 FILTERS = (
-    "punctuation", "english_letters_only", "kannada_script", "remove_duplicates", "max_pairs",
-    "skip_empty",
+    "punctuation", "english_letters_only", "kannada_script", "mend_script",
+    "remove_duplicates", "max_pairs", "skip_empty",
 )  # fmt: skip
 MARKERS = 2  # <start> and <end>
 
 
 class Vocabularies(NamedTuple):
-    english: Vocabulary
-    kannada: Vocabulary
+    english: Vocabulary | Subwords
+    kannada: Vocabulary | Subwords
 
 
 def load_splits(config):
@@ -64,8 +67,12 @@ def tokens_a_side(config, dataset) -> int:
 
 
 def build_vocabularies(config, train) -> Vocabularies:
-    """The words of the training part alone, so that nothing is known of the other sentences."""
+    """Those of the training part alone, so that nothing is known of the other sentences."""
     c = config.data
+    if c.subwords:
+        return Vocabularies(
+            *(subwords.train(side, size=c.subwords, kind=c.subword_kind) for side in train)
+        )
     for name in ("english_max_words", "kannada_max_words"):
         if c[name] < 0:
             raise UserError(f"config: data.{name} must be >= 0, got {c[name]}")
@@ -89,12 +96,19 @@ def build_model(config, vocabularies):
             target_vocabulary=len(vocabularies.kannada.words),
             **config.model.to_dict(),
         )
-        params = jax.eval_shape(functools.partial(init_model, model, 2), jax.random.key(0))
+        params = jax.eval_shape(make_init(model, 2), jax.random.key(0))
     except (TypeError, ValueError, ArithmeticError, FlaxError) as error:
         raise UserError(f"config: model: {error}") from error
     if any(leaf.size == 0 for leaf in jax.tree.leaves(params)):
         raise UserError("config: model: a layer has no parameters: a size is 0")
     return model
+
+
+def make_init(model, tokens):
+    """key -> {'params': ...}, for sentences of T tokens."""
+    if isinstance(model, EncoderDecoder):
+        return functools.partial(attention_task.init_model, model)
+    return functools.partial(init_model, model, tokens)
 
 
 def init_model(model, tokens, key):
@@ -104,6 +118,8 @@ def init_model(model, tokens, key):
 
 def make_task(config, model, dataset, splits, vocabularies) -> Task:
     """Binds model, loss and data of a config for the training loop."""
+    if isinstance(model, EncoderDecoder):
+        return attention_task.make_task(config, model, dataset, splits, vocabularies)
     tokens = tokens_a_side(config, dataset)
     sums = make_sums(vocabularies.kannada, count_pad=config.loss.count_pad)
 

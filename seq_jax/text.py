@@ -46,10 +46,16 @@ _INVISIBLE = re.compile(f"[{re.sub(f'[{_JOINERS}]', '', _characters('Cf'))}\U000
 _CONTROL = re.compile(f"[{_characters('Cc')}]")
 _OUTER_JOINERS = re.compile(f"(?<![^{_BETWEEN}])[{_JOINERS}]+|[{_JOINERS}]+(?![^{_BETWEEN}])")
 
+_FIRST_MARKS = re.compile(rf"(?<!\S)[{_characters('M')}{_JOINERS}]+")
+
 _LETTERS, _SIGNS = (
     "".join(c for c in map(chr, range(0xC80, 0xD00)) if unicodedata.category(c)[0] == category)
     for category in "LM"
 )
+_JOINER_RUN = re.compile(f"([{_JOINERS}])[{_JOINERS}]+")
+_STRAY_JOINER = re.compile(f"(?<!\u0ccd)[{_JOINERS}](?!\u0ccd)")
+_KANNADA = f"[{_LETTERS}{_SIGNS}]"
+_ZERO_FOR_ANUSVARA = re.compile(f"(?<={_KANNADA})[0\u0ce6](?={_KANNADA})")
 _KANNADA_WORD = re.compile(f"[{_LETTERS}][{_LETTERS}{_SIGNS}{_JOINERS}]*")
 
 
@@ -81,6 +87,19 @@ def tokenise(text: str, punctuation: str = "strip") -> list[str]:
     if "'" in text:  # what it parted may compose once it is gone
         words = [unicodedata.normalize("NFC", word.replace("'", "")) for word in words]
     return words
+
+
+def mend_kannada(text: str) -> str:
+    """What was typed wrongly and looks right: joiners next to no virama, or more than one of them,
+    go; the digit 0 between letters becomes the anusvara. For text that is in NFC."""
+    text = _JOINER_RUN.sub(r"\1", text)
+    return _ZERO_FOR_ANUSVARA.sub("\u0c82", _STRAY_JOINER.sub("", text))
+
+
+def whole_graphemes(text: str) -> str:
+    """Normalised, and without the signs and joiners at the start of a word, which have no letter to
+    stand on: what pieces of words put together by a model may have."""
+    return normalise(_FIRST_MARKS.sub("", text))
 
 
 def is_kannada(words: Iterable[str]) -> bool:
@@ -127,6 +146,14 @@ class Vocabulary(NamedTuple):
         """The same for the same words in the same order, and for no others."""
         return hashlib.sha256(to_json(self).encode()).hexdigest()
 
+    def pieces(self, sentence: str) -> list[str]:
+        """What of a sentence is numbered: its words. subwords.py has another form."""
+        return sentence.split()
+
+    def join(self, pieces: Sequence[str]) -> str:
+        """The sentence of these words."""
+        return " ".join(pieces)
+
 
 def build_vocabulary(
     sentences: Iterable[str],
@@ -159,8 +186,8 @@ def _vocabulary(words: Sequence[str]) -> Vocabulary:
 
 
 def unknown_words(vocabulary: Vocabulary, sentence: str) -> list[str]:
-    """The words of the sentence that the vocabulary lacks, in their order."""
-    return [word for word in sentence.split() if word not in vocabulary.index]
+    """The words (of subwords: the letters) of the sentence that the vocabulary lacks, in order."""
+    return [word for word in vocabulary.pieces(sentence) if word not in vocabulary.index]
 
 
 def encode(vocabulary: Vocabulary, sentence: str) -> list[int]:
@@ -175,7 +202,7 @@ def encode(vocabulary: Vocabulary, sentence: str) -> list[int]:
             f"Not in the vocabulary of {len(index)} words, which has no {UNK}: "
             f"{', '.join(unknown[:8])}. Use other words, or train with an {UNK}."
         )
-    numbers = [index.get(word, index.get(UNK)) for word in sentence.split()]
+    numbers = [index.get(word, index.get(UNK)) for word in vocabulary.pieces(sentence)]
     return [index[START], *numbers, index[END]] if START in index else numbers
 
 
@@ -188,7 +215,7 @@ def decode(vocabulary: Vocabulary, numbers: Iterable[int]) -> str:
             break
         if word not in (PAD, START):
             words.append(word)
-    return " ".join(words)
+    return vocabulary.join(words)
 
 
 def to_json(vocabulary: Vocabulary) -> str:

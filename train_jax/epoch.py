@@ -1,8 +1,14 @@
 """One pass over a split: the order of the examples, the steps of training, the sums of evaluation.
 
-S = steps of an epoch, B = batch size.
+S = steps of an epoch, B = batch size, N = examples.
+
+Where a split has an array 'length' i32[N], it says how many columns of each example are in use.
+Then a batch holds examples of one length only, and the compiled step cuts the other arrays to it,
+so that short sentences do not pay for the longest. Each different length is compiled once: keep
+them few.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -12,7 +18,8 @@ from train_jax import metrics as metrics_lib
 MAX_STEPS_A_CALL = 512
 
 
-def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, after_call):
+def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, after_call,
+                length=None):  # fmt: skip
     """Runs the steps `done`, done + 1, ... of one epoch. Returns the state.
 
     Args:
@@ -20,20 +27,27 @@ def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, a
       state: TrainState after `done` steps of this epoch; donated.
       data: the train split on the devices.
       index, mask: i32[steps, B], f32[steps, B], from `epoch_order`.
-      done: steps of this epoch that are behind us, a multiple of steps_per_call.
+      done: steps of this epoch that are behind us, as `after_call` was told.
       steps_per_call: of each call but the last, which has what is left.
       after_call: (state, steps done) -> None, after each call.
+      length: i32[N] of the split on the host, or None. A call ends where the length changes.
     """
     steps, before = len(index), None
-    for first in range(done, steps, steps_per_call):
-        call = slice(first, first + steps_per_call)
-        state, bad_step = train_step(state, data, index[call], mask[call])
+    while done < steps:
+        call = slice(done, min(done + steps_per_call, steps))
+        step = train_step
+        if length is not None:
+            columns = length[index[call, 0]]
+            call = slice(done, done + int((columns == columns[0]).cumprod().sum()))
+            step = functools.partial(train_step, columns=int(columns[0]))
+        state, bad_step = step(state, data, index[call], mask[call])
+        done = call.stop
         # One call runs while the next is prepared, not more: Ctrl-C is heard within a step, and
         # a loss that is not finite stops the epoch.
         if before is not None and int(before) >= 0:
             break
         before = bad_step
-        after_call(state, min(first + steps_per_call, steps))
+        after_call(state, done)
     return state
 
 
@@ -49,26 +63,61 @@ def steps_a_call(steps, *, platform, on_cpu) -> int:
     return math.ceil(steps / math.ceil(steps / MAX_STEPS_A_CALL))
 
 
-def evaluate(eval_step, variables, data, n, batch_size, *, after_call=lambda: None) -> dict:
-    """The summed metrics of the `n` rows of `data` on the devices; `compute` divides them."""
+def evaluate(
+    eval_step, variables, data, n, batch_size, *, length=None, after_call=lambda: None
+) -> dict:
+    """The summed metrics of the `n` rows of `data` on the devices; `compute` divides them.
+
+    `length`: i32[N] of the split on the host, or None.
+    """
     total = None
-    for index, mask in batches(n, batch_size):
-        metrics = eval_step(variables, data, index, mask)
-        total = metrics if total is None else metrics_lib.add(total, metrics)
-        after_call()
+    for columns, rows in by_length(n, length):
+        step = eval_step if columns is None else functools.partial(eval_step, columns=columns)
+        for index, mask in batches(len(rows), batch_size):
+            metrics = step(variables, data, rows[index], mask)
+            total = metrics if total is None else metrics_lib.add(total, metrics)
+            after_call()
     return total
 
 
-def epoch_order(n, batch_size, *, seed, epoch):
+def epoch_order(n, batch_size, *, seed, epoch, length=None, steps_per_call=1):
     """The rows of each step of an epoch: (index i32[S, B], mask f32[S, B]).
 
     A permutation that depends on (seed, epoch) only. The last batch is filled up with rows from the
-    front of the permutation, masked out.
+    front of the permutation, masked out. With `length` i32[N] this is done for the examples of each
+    length, and the calls of `steps_per_call` steps of one length come in a random order.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(n)
-    steps = math.ceil(n / batch_size)
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(n)
+    if length is None:
+        return _batched(order, batch_size)
+    calls = []
+    for columns in np.unique(length):
+        index, mask = _batched(order[length[order] == columns], batch_size)
+        starts = range(0, len(index), steps_per_call)
+        calls += [(index[i : i + steps_per_call], mask[i : i + steps_per_call]) for i in starts]
+    calls = [calls[i] for i in rng.permutation(len(calls))]
+    return tuple(np.concatenate(arrays) for arrays in zip(*calls, strict=True))
+
+
+def steps_of(n, batch_size, length=None) -> int:
+    """S, the steps of every epoch."""
+    return sum(math.ceil(len(rows) / batch_size) for _, rows in by_length(n, length))
+
+
+def by_length(n, length=None):
+    """[(columns, rows i32[...])]: the rows of each length in order; (None, all) without lengths."""
+    rows = np.arange(n, dtype=np.int32)
+    if length is None:
+        return [(None, rows)]
+    return [(int(columns), rows[length == columns]) for columns in np.unique(length)]
+
+
+def _batched(order, batch_size):
+    """The rows `order` as (index i32[S, B], mask f32[S, B]), filled up from the front."""
+    steps = math.ceil(len(order) / batch_size)
     index = np.resize(order, steps * batch_size).astype(np.int32)
-    mask = (np.arange(steps * batch_size) < n).astype(np.float32)
+    mask = (np.arange(steps * batch_size) < len(order)).astype(np.float32)
     return index.reshape(steps, batch_size), mask.reshape(steps, batch_size)
 
 

@@ -15,7 +15,14 @@ import numpy as np
 from train_jax import metrics as metrics_lib
 from train_jax import parallel
 from train_jax.checkpoint import Checkpoints
-from train_jax.epoch import epoch_order, evaluate, size_of, steps_a_call, train_epoch
+from train_jax.epoch import (
+    epoch_order,
+    evaluate,
+    size_of,
+    steps_a_call,
+    steps_of,
+    train_epoch,
+)
 from train_jax.errors import UserError
 from train_jax.interrupt import Interrupted, watch_signals
 from train_jax.program import build
@@ -71,7 +78,8 @@ def fit(
     mesh = parallel.make_mesh(devices)
     _check_divisible(mesh.size, batch_size=batch_size, eval_batch_size=eval_batch_size)
     size = size_of(task.train)
-    steps = math.ceil(size / batch_size)
+    length = task.train.get("length")
+    steps = steps_of(size, batch_size, length)
     steps_per_call = steps_per_call or steps_a_call(
         steps, platform=parallel.platform_of(mesh), on_cpu=task.steps_per_call_on_cpu
     )
@@ -90,7 +98,7 @@ def fit(
         raise UserError(f"config: {error}") from error
     validates = size_of(task.valid) > 0
     _check_monitors(
-        state.metrics, validates, (plateau, plateau["enabled"]),
+        state.metrics, task.scores, validates, (plateau, plateau["enabled"]),
         (early_stop, early_stop["enabled"]), (checkpoint, checkpoint["select"] == "best"),
     )  # fmt: skip
 
@@ -109,11 +117,14 @@ def fit(
         try:
             while len(writer.rows) < epochs and not state.early_stop.stop:
                 epoch = len(writer.rows)
-                index, mask = epoch_order(size, batch_size, seed=seed, epoch=epoch)
+                index, mask = epoch_order(
+                    size, batch_size, seed=seed, epoch=epoch, length=length,
+                    steps_per_call=steps_per_call,
+                )  # fmt: skip
                 done = int(state.step) - epoch * steps
                 state = train_epoch(
                     program.train_step_at(epoch), state, data, index, mask, done=done,
-                    steps_per_call=steps_per_call, after_call=after_call,
+                    steps_per_call=steps_per_call, after_call=after_call, length=length,
                 )  # fmt: skip
                 row = {"epoch": epoch + 1} | metrics_lib.compute(state.metrics)
                 _check_finite(state, row, epoch, steps, checkpoints)
@@ -121,9 +132,11 @@ def fit(
                 variables = state.eval_variables()
                 sums = evaluate(
                     program.eval_step, variables, valid, size_of(task.valid), eval_batch_size,
+                    length=task.valid.get("length"),
                     after_call=lambda: after_call(state, steps),  # noqa: B023, called in this epoch
                 )  # fmt: skip
                 row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums or {}).items()}
+                row |= {f"val_{k}": score(variables) for k, score in task.scores.items()}
                 _check_finite(state, row, epoch, steps, checkpoints)
                 learning_rate = program.learning_rate(int(state.step) - 1)
                 row["lr"] = float(learning_rate * np.asarray(state.plateau.scale))
@@ -251,10 +264,11 @@ def _check_counts(**counts):
             raise UserError(f"config: {name} must be at least 1, got {count}")
 
 
-def _check_monitors(metrics, validates, *groups):
+def _check_monitors(metrics, scores, validates, *groups):
     """`groups`: (settings with a monitor, whether it is used). Without validation data a monitor
     that is not used may be any."""
-    choices = [prefix + name for prefix in ("", "val_")[: 1 + validates] for name in metrics]
+    of_valid = [f"val_{name}" for name in (*metrics, *scores)] if validates else []
+    choices = [*metrics, *of_valid]
     for settings, used in groups:
         if (used or validates) and settings["monitor"] not in choices:
             monitor = settings["monitor"]

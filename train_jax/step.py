@@ -13,7 +13,7 @@ from train_jax.parallel import by_rows, platform_of, replicated
 
 
 def make_train_step(*, loss, optimizer, ema_decay, mesh):
-    """The compiled training call: (state, data, index, mask) -> (state, token).
+    """The compiled training call: (state, data, index, mask, columns=None) -> (state, token).
 
     Args:
       loss: `Task.loss`.
@@ -23,8 +23,9 @@ def make_train_step(*, loss, optimizer, ema_decay, mesh):
 
     The call takes the whole train split `data` (dict of arrays that lie on the devices),
     `index` i32[K, B], the rows of each of the K steps, and `mask` f32[K, B], 0 for rows that only
-    fill up their batch. Each K is compiled once. `state` is donated. `token` i32[] is
-    `state.bad_step` once more: it stays readable when the state has been donated.
+    fill up their batch. Each K is compiled once. `columns`, a number, cuts the arrays of a batch to
+    so many columns: see epoch.py. `state` is donated. `token` i32[] is `state.bad_step` once more:
+    it stays readable when the state has been donated.
     """
 
     def one_step(state, batch):
@@ -54,9 +55,9 @@ def make_train_step(*, loss, optimizer, ema_decay, mesh):
             bad_loss=jnp.where(first_bad, value, state.bad_loss),
         )
 
-    def train_step(state, data, index, mask):
+    def train_step(state, data, index, mask, columns=None):
         def scan_body(state, rows):
-            return one_step(state, take(data, *rows, mesh)), None
+            return one_step(state, take(data, *rows, mesh, columns)), None
 
         if index.shape[0] == 1:  # a convolution inside scan is 35 times slower on the CPU backend
             state, _ = scan_body(state, (index[0], mask[0]))
@@ -65,29 +66,35 @@ def make_train_step(*, loss, optimizer, ema_decay, mesh):
         return state, state.bad_step + 0
 
     return jax.jit(
-        train_step, donate_argnums=0, out_shardings=replicated(mesh),
+        train_step, static_argnames="columns", donate_argnums=0, out_shardings=replicated(mesh),
         compiler_options=step_options(platform_of(mesh)),
     )  # fmt: skip
 
 
 def make_eval_step(evaluate, mesh):
-    """The compiled evaluation call: (variables, data, index i32[B], mask f32[B]) -> metrics."""
+    """The compiled evaluation call: (variables, data, index i32[B], mask f32[B]) -> metrics.
 
-    def eval_step(variables, data, index, mask):
-        return evaluate(variables, take(data, index, mask, mesh))
+    `columns` as in `make_train_step`.
+    """
+
+    def eval_step(variables, data, index, mask, columns=None):
+        return evaluate(variables, take(data, index, mask, mesh, columns))
 
     return jax.jit(
-        eval_step, out_shardings=replicated(mesh),
+        eval_step, static_argnames="columns", out_shardings=replicated(mesh),
         compiler_options=forward_options(platform_of(mesh)),
     )  # fmt: skip
 
 
-def take(data, index, mask, mesh):
+def take(data, index, mask, mesh, columns=None):
     """The rows `index` i32[B] of every array of `data`, with `mask` f32[B] beside them.
+
+    `columns`: only so many of the second axis, where there is one; None for all.
 
     They are divided over the devices, wherever in `data` they lie.
     """
-    batch = {name: array[index] for name, array in data.items()} | {"mask": mask}
+    cut = lambda a: a[:, :columns] if columns and a.ndim > 1 else a  # noqa: E731
+    batch = {name: cut(array)[index] for name, array in data.items()} | {"mask": mask}
     return jax.lax.with_sharding_constraint(batch, by_rows(mesh))
 
 

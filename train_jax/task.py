@@ -1,5 +1,6 @@
 """The contract between a task (faces, sentences) and the training loop."""
 
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ class Task(NamedTuple):
     loss: Callable[..., tuple[jax.Array, tuple[dict, dict]]]
     # ({'params', 'batch_stats'}, batch) -> metrics, a dict of train_jax.metrics.Mean
     evaluate: Callable[[dict, Batch], dict]
-    # arrays on the host; they are moved to the device once
+    # arrays on the host; they are moved to the device once. 'length' i32[N], where it is there, has
+    # a meaning: see epoch.py
     train: dict[str, np.ndarray]
     valid: dict[str, np.ndarray]
     # JSON values that a checkpoint must agree on to be continued: data hash, class names ...
@@ -36,6 +38,9 @@ class Task(NamedTuple):
     # training steps in one compiled call on a CPU, whose backend runs a convolution 35 times slower
     # inside a loop over steps
     steps_per_call_on_cpu: int = 1
+    # {name: variables -> float}: scores of the valid split that cannot be summed over batches, once
+    # an epoch, on the host; 'val_NAME' in the row of the epoch
+    scores: dict[str, Callable[[dict], float]] = types.MappingProxyType({})
 
 
 def fit_settings(config) -> dict:

@@ -22,7 +22,7 @@ SECONDS_BETWEEN_REPORTS = 1.0
 # A whole section may be absent from a run that is older than its mode.
 DECIDES_NOTHING = re.compile(
     r"config\.(data\.(path|soft_labels)|train\.deterministic|"
-    r"(distributed|eval|explore|explain|predict)(\.[^:]*)?): "
+    r"(distributed|eval|decode|explore|explain|predict)(\.[^:]*)?): "
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

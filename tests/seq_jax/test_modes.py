@@ -303,7 +303,7 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(run, tmp_path, monkeypatch,
 
 
 def translate(run, inputs, workdir=None, **fields):
-    modes.translate(make_config(run.path, **fields), workdir or run.workdir, inputs=inputs)
+    return modes.translate(make_config(run.path, **fields), workdir or run.workdir, inputs=inputs)
 
 
 def test_translations_are_those_of_the_evaluation(run, tmp_path, capsys):
@@ -339,12 +339,42 @@ def test_unknown_words_are_named_and_read_as_unk(run, capsys):
     assert out.strip() == next(by_hand(run, ["i zebra rice"]))
 
 
-def test_a_sentence_that_is_too_long_names_its_line(run, tmp_path, capsys):
+def test_a_line_that_is_empty_or_too_long_gives_an_empty_line_and_a_note(run, tmp_path, capsys):
     path = tmp_path / "sentences.txt"
-    path.write_text("i go\ni go home you come\n", "utf-8")
-    with pytest.raises(UserError, match="line 2: 7 tokens.*trained for 6.*'i go home"):
-        translate(run, str(path))
-    assert capsys.readouterr().out == ""
+    path.write_text("i go\ni go home you come\n ?\nyou see\n", "utf-8")
+    assert translate(run, str(path)) == 1
+    out, err = capsys.readouterr()
+    first, second = by_hand(run, ["i go", "you see"])
+    assert out == f"{first}\n\n\n{second}\n"
+    long, none = err.splitlines()
+    assert long.startswith("line 2: more than 6 tokens") and "'i go home" in long
+    assert none.startswith("line 3: no word")
+    assert translate(run, "i go") == 0
+
+
+def test_many_lines_with_unknown_words_are_counted_in_one_line(run, tmp_path, capsys):
+    path = tmp_path / "sentences.txt"
+    path.write_text("i zebra\n" * 9 + "i go\n", "utf-8")
+    assert translate(run, str(path)) == 0
+    *named, last = capsys.readouterr().err.splitlines()
+    assert len(named) == 3 and last == "9 of 10 lines have unknown words"
+
+
+def test_a_pipe_is_answered_as_its_lines_come(run, capsys, monkeypatch):
+    seen = []
+
+    class Pipe:
+        parts = [b"i g", b"o\nyou see\n", b"i see", b" rice", b""]
+
+        def read1(self, size):
+            seen.append(capsys.readouterr().out)
+            return self.parts[len(seen) - 1]
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Pipe()))
+    translate(run, "-")
+    seen.append(capsys.readouterr().out)
+    one, two, three = by_hand(run, ["i go", "you see", "i see rice"])
+    assert seen == ["", "", f"{one}\n{two}\n", "", "", f"{three}\n"]
 
 
 @pytest.mark.parametrize("name", ["no.txt", "no/such"])

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from train_jax import metrics
-from train_jax.epoch import batches, epoch_order, evaluate, size_of, steps_a_call, train_epoch
+from train_jax.epoch import (
+    batches,
+    epoch_order,
+    evaluate,
+    size_of,
+    steps_a_call,
+    steps_of,
+    train_epoch,
+)
 
 SIZES = [(22, 4), (20, 4), (1, 1), (7, 32), (5, 5), (6, 5)]  # (n, batch size)
 
@@ -138,3 +146,60 @@ def test_a_call_is_an_epoch_or_a_large_part_of_it_but_on_a_cpu(steps, platform, 
 def test_size_is_that_of_the_first_axis():
     data = collections.OrderedDict(image=np.zeros((9, 2, 2)), label=np.zeros(9))
     assert size_of(data) == 9
+
+
+# batches by length
+
+LENGTH = np.random.default_rng(5).choice([8, 12, 16], 50, p=[0.5, 0.3, 0.2]).astype(np.int32)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_each_batch_has_one_length_and_each_example_comes_once(together):
+    index, mask = epoch_order(50, 4, seed=0, epoch=2, length=LENGTH, steps_per_call=together)
+    assert len(index) == len(mask) == steps_of(50, 4, LENGTH)
+    assert steps_of(50, 4) == 13
+    assert all(len(set(LENGTH[rows])) == 1 for rows in index)
+    assert sorted(index[mask == 1].tolist()) == list(range(50))
+    again, _ = epoch_order(50, 4, seed=0, epoch=2, length=LENGTH, steps_per_call=together)
+    other, _ = epoch_order(50, 4, seed=0, epoch=3, length=LENGTH, steps_per_call=together)
+    assert (index == again).all() and index.tolist() != other.tolist()
+
+
+def test_lengths_are_mixed_over_an_epoch_and_calls_hold_one():
+    index, _ = epoch_order(50, 4, seed=0, epoch=0, length=LENGTH)
+    columns = LENGTH[index[:, 0]]
+    assert (np.diff(columns) != 0).sum() > 4
+    index, mask = epoch_order(50, 4, seed=0, epoch=0, length=LENGTH, steps_per_call=3)
+    seen, done = [], []
+
+    def step(state, data, index, mask, columns):
+        assert set(LENGTH[index].ravel()) == {columns} and len(index) <= 3
+        seen.extend(index[mask == 1].tolist())
+        return state, np.int32(-1)
+
+    train_epoch(
+        step, 0, {}, index, mask, done=0, steps_per_call=3, length=LENGTH,
+        after_call=lambda state, steps: done.append(steps),
+    )  # fmt: skip
+    assert sorted(seen) == list(range(50)) and done[-1] == len(index)
+    for left in done[:-1]:  # and from each place where it can have been left
+        first, seen[:] = list(index[:left][mask[:left] == 1]), []
+        train_epoch(
+            step, 0, {}, index, mask, done=left, steps_per_call=3, length=LENGTH,
+            after_call=lambda state, steps: None,
+        )  # fmt: skip
+        assert sorted(first + seen) == list(range(50))
+
+
+def test_evaluation_by_length_counts_each_example_once():
+    data = {"x": np.arange(50, dtype=np.float32), "length": LENGTH}
+    shapes = []
+
+    def eval_step(variables, data, index, mask, columns):
+        shapes.append((index.shape, columns))
+        assert set(LENGTH[index]) == {columns}
+        return {"loss": metrics.masked_mean(jnp.asarray(data["x"][index]), jnp.asarray(mask))}
+
+    sums = evaluate(eval_step, {}, data, 50, 8, length=LENGTH)
+    assert metrics.compute(sums)["loss"] == pytest.approx(24.5)
+    assert {shape for shape, _ in shapes} == {(8,)} and {c for _, c in shapes} == {8, 12, 16}

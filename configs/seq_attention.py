@@ -1,0 +1,51 @@
+"""Encoder-decoder with attention on subwords: at most 0.8 million parameters, all lengths.
+
+python launch.py --config=configs/seq_attention.py --config.data.path=FOLDER
+
+Not yet run.
+"""
+
+from configs import seq_base
+
+
+def get_config():
+    c = seq_base.get_config()
+    c.data.english_words = 0
+    c.data.english_letters_only = False
+    c.data.kannada_script = False  # subwords can write digits and Latin names, too
+    c.data.mend_script = True
+    c.data.kannada_top_k = 0
+    c.data.max_tokens = 0
+    c.data.subwords = 1000
+    c.data.valid_fraction = 0.05
+    c.data.test_fraction = 0.05
+    with c.unlocked():
+        c.model = {
+            "name": "encoder_decoder",
+            "embedding": 128,
+            "cell": "lstm",
+            "encoder_units": 96,  # in each direction
+            "encoder_layers": 1,
+            "units": 144,  # of the decoder
+            "layers": 1,
+            "attention": "luong",  # bahdanau, or none
+            "input_feeding": True,
+            "lexical": False,
+            "reset_after": True,  # gru only
+            "recurrent_init": "gates",
+            "dropout": 0.2,
+            "word_dropout": 0.1,
+        }
+    c.loss.label_smoothing = 0.1
+    c.decode.train_sentences = 1000
+    c.train.epochs = 30
+    c.train.batch_size = 64
+    c.train.steps_per_call = 1  # the lengths of batches change
+    c.train.ema_decay = 0.999
+    c.optimizer.clip_norm = 1.0
+    c.schedule.name = "cosine"
+    c.schedule.learning_rate = 3e-3
+    c.schedule.warmup_epochs = 0.5
+    c.schedule.final_fraction = 0.02
+    c.checkpoint.monitor = "val_chrf++"  # of greedy translations
+    return c

@@ -1,0 +1,122 @@
+"""From sentences to translations by an encoder-decoder: encoded, sorted by length, searched."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from sacrebleu.metrics import CHRF
+
+from seq_jax import decode, text
+
+
+class Hypothesis(NamedTuple):
+    text: str
+    score: float  # log-probability / length^alpha, in nats
+
+
+class Search(NamedTuple):
+    """How translations are searched for: `config.decode`. See `decode.search`."""
+
+    beam: int
+    alpha: float
+    no_repeat: int
+    mbr: bool = False  # the hypothesis most like the others comes first, see `by_agreement`
+
+
+Translate = Callable[[dict, Sequence[str]], list[list[Hypothesis]]]
+
+
+def make_translate(
+    model, vocabularies, *, lengths: Sequence[int], batch_size: int, search: Search
+) -> Translate:
+    """(variables, sentences) -> for each its hypotheses, the best first; [] if it is too long.
+
+    Args:
+        model: an EncoderDecoder.
+        vocabularies: (source, target).
+        lengths: to which sources are padded, in tokens with <start> and <end>; the last of them is
+            the longest that is translated, and the longest translation.
+        batch_size: sentences at most that are translated at once.
+        search: the same for all.
+    """
+    run = make_search(model, vocabularies[1], max_tokens=lengths[-1], search=search)
+
+    def translate(variables, sentences):
+        rows = [text.encode(vocabularies[0], sentence) for sentence in sentences]
+        found: list[list[Hypothesis]] = [[] for _ in rows]
+        for length, numbers in by_length(rows, lengths).items():
+            for first in range(0, len(numbers), batch_size):
+                part = numbers[first : first + batch_size]
+                # a few sizes of batches, each compiled once
+                size = min(batch_size, 1 << (len(part) - 1).bit_length())
+                source = np.zeros((size, length), np.int32)
+                for row, number in zip(source, np.resize(part, size), strict=True):
+                    row[: len(rows[number])] = rows[number]
+                tokens, scores, _ = jax.device_get(run(variables, source))
+                for number, *best in zip(part, tokens, scores, strict=False):
+                    found[number] = _hypotheses(vocabularies[1], *best)
+        if search.mbr:
+            found = [by_agreement(hypotheses) for hypotheses in found]
+        return found
+
+    return translate
+
+
+def by_agreement(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """The same, the one with the highest mean chrF++ against all of them first: minimum Bayes risk
+    over the n-best, each counted alike (Kumar & Byrne 2004)."""
+    metric = CHRF(word_order=2)
+    gains = [
+        sum(metric.sentence_score(one.text, [other.text]).score for other in hypotheses)
+        for one in hypotheses
+    ]
+    order = sorted(range(len(hypotheses)), key=lambda i: -gains[i])
+    return [hypotheses[i] for i in order]
+
+
+def make_search(model, vocabulary, *, max_tokens: int, search: Search):
+    """The compiled (variables, source i32[B, S]) -> decode.Hypotheses."""
+    ids = decode.markers(vocabulary)
+
+    def run(variables, source):
+        apply = functools.partial(model.apply, {"params": variables["params"]})
+        memory, state = apply(source, train=False, method="encode")
+        memory, state = jax.tree.map(
+            lambda a: a.repeat(search.beam, axis=0), (memory, state)
+        )  # each sentence's hypotheses side by side
+
+        def step(state, tokens):
+            state, logits, _ = apply(memory, state, tokens, method="step")
+            return state, logits
+
+        return decode.search(
+            step, state, batch=len(source), beam=search.beam, max_tokens=max_tokens,
+            alpha=search.alpha, vocabulary=ids, no_repeat=search.no_repeat,
+        )  # fmt: skip
+
+    return jax.jit(run)
+
+
+def by_length(rows, lengths: Sequence[int]) -> dict[int, list[int]]:
+    """{length: the numbers of the rows that are padded to it}; none of rows that fit nowhere."""
+    groups: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        length = static_length(len(row), lengths)
+        if length:
+            groups.setdefault(length, []).append(number)
+    return groups
+
+
+def static_length(tokens: int, lengths: Sequence[int]) -> int:
+    """The least of `lengths` that holds so many tokens; 0 if none does."""
+    return next((length for length in lengths if tokens <= length), 0)
+
+
+def _hypotheses(vocabulary, tokens, scores) -> list[Hypothesis]:
+    real = scores > decode.FAR / 1e3  # the others fill the beam up
+    return [
+        Hypothesis(text.decode(vocabulary, row), float(score))
+        for row, score in zip(tokens[real], scores[real], strict=True)
+    ]

@@ -1,0 +1,157 @@
+"""decode.search against brute force and a plain greedy loop, on small random networks."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seq_jax import decode
+from seq_jax.translator import Hypothesis, by_agreement
+
+PAD, START, END = 0, 2, 3
+IDS = {"pad": PAD, "unk": 1, "start": START, "end": END}
+
+
+def network(vocabulary, units=6, seed=0):
+    """(step, states f32[B, H] -> log-probabilities of a prefix): a random recurrent network."""
+    rng = np.random.default_rng(seed)
+    u, e, w = (
+        rng.normal(0, 1.2, s) for s in ((units, units), (vocabulary, units), (units, vocabulary))
+    )
+
+    def step(state, tokens):
+        h = jnp.tanh(state["h"] @ jnp.asarray(u, "f4") + jnp.asarray(e, "f4")[tokens])
+        return {"h": h, "count": state["count"] + 1}, h @ jnp.asarray(w, "f4")
+
+    def log_probabilities(h, prefix):
+        """f64[V] of the token after START and `prefix`, from the state f64[H]."""
+        for token in (START, *prefix):
+            h = np.tanh(h @ u + e[token])
+        logits = h @ w
+        return logits - np.log(np.exp(logits).sum())
+
+    return step, log_probabilities
+
+
+def states(batch, units=6, seed=1):
+    return np.random.default_rng(seed).normal(0, 1, (batch, units)).astype(np.float32)
+
+
+def search(step, h, beam, *, max_tokens, alpha=0.0, no_repeat=0):
+    batch = len(h)
+    state = {"h": jnp.asarray(h).repeat(beam, 0), "count": jnp.zeros((batch * beam,), jnp.int32)}
+    run = jax.jit(lambda state: decode.search(
+        step, state, batch=batch, beam=beam, max_tokens=max_tokens, alpha=alpha, vocabulary=IDS,
+        no_repeat=no_repeat,
+    ))  # fmt: skip
+    return jax.tree.map(np.asarray, run(state))
+
+
+def sentence(tokens):
+    return tuple(tokens[: list(tokens).index(END)].tolist())
+
+
+def brute_force(log_probabilities, h, words, max_tokens, alpha):
+    """[(score, words)] of every sentence of at most max_tokens - 1 words, the best first."""
+    found = []
+    for length in range(max_tokens):
+        for prefix in itertools.product(words, repeat=length):
+            total = sum(
+                log_probabilities(h, prefix[:i])[token] for i, token in enumerate((*prefix, END))
+            )
+            found.append((total / (length + 1) ** alpha, prefix))
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 3.0])
+def test_a_wide_beam_is_brute_force_over_a_vocabulary_of_4_words(alpha):
+    words = (4, 5, 6, 7)
+    step, log_probabilities = network(8)
+    h = states(3)
+    found = search(step, h, 4**3 + 4**2 + 4 + 1, max_tokens=4, alpha=alpha)
+    for i in range(3):
+        expected = brute_force(log_probabilities, h[i].astype(np.float64), words, 4, alpha)
+        assert [sentence(t) for t in found.tokens[i, :5]] == [p for _, p in expected[:5]]
+        np.testing.assert_allclose(found.scores[i, :5], [s for s, _ in expected[:5]], rtol=1e-4)
+        lengths = [len(p) + 1 for _, p in expected[:5]]
+        assert found.lengths[i, :5].tolist() == lengths
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 3.0])
+def test_a_beam_of_1_is_greedy(alpha):
+    step, log_probabilities = network(9, seed=3)
+    h = states(8, seed=4)
+    found = search(step, h, 1, max_tokens=7, alpha=alpha)
+    for i in range(8):
+        prefix = []
+        while len(prefix) < 6:
+            log_p = log_probabilities(h[i].astype(np.float64), prefix)
+            log_p[[PAD, 1, START]] = -np.inf
+            if log_p.argmax() == END:
+                break
+            prefix.append(int(log_p.argmax()))
+        assert sentence(found.tokens[i, 0]) == tuple(prefix)
+
+
+def test_the_beam_finds_what_greedy_does_not_and_the_carries_go_with_their_hypotheses():
+    """The score is that of the sentence under the network: it is not if carries are mixed up."""
+    step, log_probabilities = network(12, seed=5)
+    h = states(16, seed=6)
+    greedy, beam = (search(step, h, k, max_tokens=8) for k in (1, 4))
+    assert (beam.scores[:, 0] >= greedy.scores[:, 0] - 1e-5).mean() > 0.8
+    assert (beam.scores[:, 0] > greedy.scores[:, 0] + 1e-3).any()
+    for i, k in itertools.product(range(16), range(4)):
+        words = sentence(beam.tokens[i, k])
+        total = sum(
+            log_probabilities(h[i].astype(np.float64), words[:t])[token]
+            for t, token in enumerate((*words, END))
+        )
+        assert beam.scores[i, k] == pytest.approx(total, rel=1e-4)
+    assert (np.diff(beam.scores, axis=1) <= 0).all()
+
+
+def test_sentences_do_not_depend_on_their_neighbours():
+    step, _ = network(10, seed=7)
+    h = states(6, seed=8)
+    together = search(step, h, 3, max_tokens=9, alpha=1.0)
+    order = np.array([4, 2, 5, 0, 1, 3])
+    turned = search(step, h[order], 3, max_tokens=9, alpha=1.0)
+    np.testing.assert_array_equal(turned.tokens, together.tokens[order])
+    for i in range(6):
+        alone = search(step, h[i : i + 1], 3, max_tokens=9, alpha=1.0)
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[i])
+
+
+def test_every_hypothesis_ends_and_holds_no_marker():
+    step, _ = network(6, seed=9)  # two words: the beam is wider than what there is at first
+    found = search(step, states(5), 4, max_tokens=5, alpha=1.0)
+    for row in found.tokens.reshape(-1, 5):
+        words = sentence(row)
+        assert not {PAD, 1, START} & set(words)
+        assert set(row[len(words) + 1 :]) <= {PAD}
+
+
+def test_no_sequence_of_n_tokens_comes_twice():
+    step, _ = network(7, seed=11)
+    h = states(20, seed=12)
+    free = search(step, h, 2, max_tokens=14, alpha=3.0)
+    for n in (1, 2, 3):
+
+        def most(found, n=n):
+            rows = [sentence(row) for row in found.tokens.reshape(-1, 14)]
+            counts = [[row[i : i + n] for i in range(len(row) - n + 1)] for row in rows]
+            return max((c.count(g) for c in counts for g in c), default=0)
+
+        assert most(free) > 1
+        assert most(search(step, h, 2, max_tokens=14, alpha=3.0, no_repeat=n)) == 1
+
+
+def test_the_hypothesis_most_like_the_others_comes_first():
+    said = ["one two three", "six seven eight", "one two four", "one two three four"]
+    found = by_agreement([Hypothesis(text, -float(i)) for i, text in enumerate(said)])
+    assert found[0].text in ("one two three", "one two three four") and len(found) == 4
+    assert found[-1].text == "six seven eight"
+    assert sorted(h.text for h in found) == sorted(said)
+    assert by_agreement([]) == []
