@@ -107,6 +107,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.checkpoint.select = "best"  # by the monitor; or "last", whatever the monitor says
     c.checkpoint.monitor = "val_loss"
     c.checkpoint.mode = "min"
+    # between checkpoints of epochs that are not the best so far; so much a kill may cost
+    c.checkpoint.min_seconds = 60.0
 
     c.distributed = ml_collections.ConfigDict()  # decides nothing but rounding
     c.distributed.devices = 0  # that share each batch; 0: all

@@ -121,6 +121,8 @@ def get_config() -> ml_collections.ConfigDict:
     # phrasebook seq_lstm's val_loss is least in epoch 23, with 22 % of tokens right, then 35 %.
     c.checkpoint.monitor = "val_accuracy"  # of tokens, without <PAD> and <start>
     c.checkpoint.mode = "max"
+    # between checkpoints of epochs that are not the best so far; so much a kill may cost
+    c.checkpoint.min_seconds = 60.0
 
     c.distributed = ml_collections.ConfigDict()  # decides nothing but rounding
     c.distributed.devices = 0  # that share each batch; 0: all

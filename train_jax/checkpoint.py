@@ -124,6 +124,18 @@ class Checkpoints:
             )
         return ranked[0]
 
+    def best_metric(self) -> float | None:
+        """The metric of the best finished epoch on the disk, unchecked; None if there is none."""
+        ranked = self._ranked([self._read(label) for label in self.labels()])
+        return ranked[0].metric if ranked else None
+
+    def improves(self, metric: float, best: float | None) -> bool:
+        """Whether an epoch of this metric is the best one after one of `best`, None for none. Where
+        the last epoch is selected, none is until then."""
+        if self._last:
+            return False
+        return best is None or self._sign * metric < self._sign * best
+
     def load(self, saved: Saved, like):
         """The state of a checkpoint from `whole`, with the structure and shapes of `like`."""
         missing = set(self._arrays(saved)) - set(array_types(like))

@@ -26,6 +26,7 @@ from train_jax.epoch import (
 from train_jax.errors import UserError
 from train_jax.interrupt import Interrupted, watch_signals
 from train_jax.program import build
+from train_jax.saver import Saver
 from train_jax.task import Task
 from train_jax.writer import Writer
 
@@ -63,7 +64,8 @@ def fit(
       schedule: arguments of `make_schedule`, with warmup_epochs in place of both numbers of steps.
       plateau: {'enabled', 'monitor'} and the arguments of `plateau.update`, but base_lr.
       early_stop: {'enabled', 'monitor'} and the arguments of `early_stop.update`.
-      checkpoint: {'monitor', 'mode', 'select'}: which epoch is the best one, see `Checkpoints`.
+      checkpoint: {'monitor', 'mode', 'select'}: which epoch is the best one, see `Checkpoints`;
+        'min_seconds', see `Saver`.
       devices: that share each batch, of all processes; 0 for all.
 
     Returns:
@@ -103,6 +105,7 @@ def fit(
     )  # fmt: skip
 
     state, history, elapsed = _resume(checkpoints, state, mesh)
+    saver = Saver(checkpoints, min_seconds=checkpoint["min_seconds"])
     writer = Writer(workdir, history=history, epochs=epochs, unit=task.unit)
     clock = Clock(elapsed)
 
@@ -112,7 +115,7 @@ def fit(
             writer.progress(len(writer.rows) + 1, done, steps, clock.seconds(), batch_size)
             signum = parallel.agree(interrupt.signum)
             if signum:
-                _save_and_leave(checkpoints, state, writer.rows, clock, signum, steps, workdir)
+                _save_and_leave(saver, state, writer.rows, clock, signum, steps, workdir)
 
         try:
             while len(writer.rows) < epochs and not state.early_stop.stop:
@@ -127,7 +130,7 @@ def fit(
                     steps_per_call=steps_per_call, after_call=after_call, length=length,
                 )  # fmt: skip
                 row = {"epoch": epoch + 1} | metrics_lib.compute(state.metrics)
-                _check_finite(state, row, epoch, steps, checkpoints)
+                _check_finite(state, row, epoch, steps, saver)
                 train_seconds = clock.seconds()
                 variables = state.eval_variables()
                 sums = evaluate(
@@ -137,7 +140,7 @@ def fit(
                 )  # fmt: skip
                 row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums or {}).items()}
                 row |= {f"val_{k}": score(variables) for k, score in task.scores.items()}
-                _check_finite(state, row, epoch, steps, checkpoints)
+                _check_finite(state, row, epoch, steps, saver)
                 learning_rate = program.learning_rate(int(state.step) - 1)
                 row["lr"] = float(learning_rate * np.asarray(state.plateau.scale))
                 state = program.epoch_end(
@@ -148,12 +151,14 @@ def fit(
                 )
                 row["seconds"] = clock.restart()
                 row[f"{task.unit}/s"] = size / train_seconds
-                checkpoints.save(
+                saver.epoch(
                     _label(state, epoch + 1), state,
                     metric=row.get(checkpoint["monitor"], math.nan),
                     record={"history": [*writer.rows, row], "elapsed": 0.0},
+                    last=epoch + 1 == epochs or bool(state.early_stop.stop),
                 )  # fmt: skip
                 writer.epoch(row)
+            saver.wait()
             signum = parallel.agree(interrupt.signum)
             if signum:
                 raise Interrupted(
@@ -162,6 +167,7 @@ def fit(
                     "run the same command again.",
                 )
         finally:
+            saver.close()
             writer.close()
     return writer.rows
 
@@ -198,12 +204,11 @@ def _resume(checkpoints, state, mesh):
     return state, record["history"], record["elapsed"]
 
 
-def _save_and_leave(checkpoints, state, history, clock, signum, steps, workdir):
-    _check_finite(state, {}, len(history), steps, checkpoints)
-    _check_state(state, len(history), steps, checkpoints)
-    label, elapsed = _label(state, len(history)), clock.seconds()
-    if label not in checkpoints.labels():
-        checkpoints.save(label, state, record={"history": history, "elapsed": elapsed})
+def _save_and_leave(saver, state, history, clock, signum, steps, workdir):
+    _check_finite(state, {}, len(history), steps, saver)
+    _check_state(state, len(history), steps, saver)
+    record = {"history": history, "elapsed": clock.seconds()}
+    saver.now(_label(state, len(history)), state, record=record)
     raise Interrupted(
         signum,
         f"interrupted in epoch {len(history) + 1}, after step {int(state.step)}; all is saved in "
@@ -216,32 +221,33 @@ def _label(state, epochs_done):
     return int(state.step) + epochs_done
 
 
-def _check_finite(state, row, epoch, steps, checkpoints):
+def _check_finite(state, row, epoch, steps, saver):
     """Raises UserError if a loss of this epoch is NaN or infinite."""
     if state.bad_step >= 0:
         raise UserError(
             f"the training loss is {float(state.bad_loss)} in epoch {epoch + 1}, step "
-            f"{int(state.bad_step) - epoch * steps + 1} of {steps}. {_advice(checkpoints)}"
+            f"{int(state.bad_step) - epoch * steps + 1} of {steps}. {_advice(saver)}"
         )
     bad = {k: v for k, v in row.items() if not math.isfinite(v)}
     if bad:
-        raise UserError(f"not finite after epoch {epoch + 1}: {bad}. {_advice(checkpoints)}")
+        raise UserError(f"not finite after epoch {epoch + 1}: {bad}. {_advice(saver)}")
 
 
-def _check_state(state, epoch, steps, checkpoints):
+def _check_state(state, epoch, steps, saver):
     """Raises UserError if what is about to be saved has become NaN or infinite in the last step,
     whose loss was that of the step before."""
     if not all(np.isfinite(a).all() for a in jax.tree.leaves((state.params, state.batch_stats))):
         raise UserError(
             f"the parameters are not finite in epoch {epoch + 1}, after step "
-            f"{int(state.step) - epoch * steps} of {steps}. {_advice(checkpoints)}"
+            f"{int(state.step) - epoch * steps} of {steps}. {_advice(saver)}"
         )
 
 
-def _advice(checkpoints):
-    labels = checkpoints.labels()
+def _advice(saver):
+    saver.wait()
+    labels = saver.checkpoints.labels()
     if labels:
-        newest = checkpoints.folder / str(labels[-1])
+        newest = saver.checkpoints.folder / str(labels[-1])
         saved = f"The last good checkpoint is {newest}; nothing after it is saved."
     else:
         saved = "Nothing is saved yet."

@@ -21,7 +21,7 @@ from train_jax.files import write_atomically
 SECONDS_BETWEEN_REPORTS = 1.0
 # A whole section may be absent from a run that is older than its mode.
 DECIDES_NOTHING = re.compile(
-    r"config\.(data\.(path|soft_labels)|train\.deterministic|"
+    r"config\.(data\.(path|soft_labels)|train\.deterministic|checkpoint\.min_seconds|"
     r"(distributed|eval|decode|explore|explain|predict)(\.[^:]*)?): "
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

@@ -158,9 +158,10 @@ def test_one_compilation_a_length(tmp_path):
         assert batch["target"].shape == batch["source"].shape
         return made.loss(params, batch_stats, batch, key)
 
+    config.checkpoint.monitor, config.checkpoint.mode = "val_loss", "min"
     loop.fit(
         made._replace(loss=loss, scores={}), workdir=tmp_path / "run",
-        **fit_settings(config) | {"checkpoint": {"monitor": "val_loss", "mode": "min"}},
+        **fit_settings(config),
     )  # fmt: skip
     lengths = np.unique(made.train["length"])
     assert len(lengths) > 1

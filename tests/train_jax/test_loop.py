@@ -115,7 +115,9 @@ SETTINGS = {
         "enabled": True, "monitor": "val_accuracy", "mode": "max", "patience": 50,
         "min_delta": 0.0, "baseline": None, "start_from_epoch": 0,
     },
-    "checkpoint": {"select": "best", "monitor": "val_loss", "mode": "min"},
+    "checkpoint": {
+        "select": "best", "monitor": "val_loss", "mode": "min", "min_seconds": 0.0,
+    },
     "devices": 1,
 }  # fmt: skip
 
@@ -290,7 +292,7 @@ def test_the_reference_run_is_worth_comparing_with(six):
 
 
 def test_one_compilation_over_all_epochs_and_plateau_cuts(six):
-    assert six.compilations == [1, 1, 1]
+    assert six.compilations == [2, 1, 1]  # of 4 steps and of 2, the last call of each epoch
 
 
 @pytest.fixture(scope="module")
@@ -657,6 +659,7 @@ def test_an_unknown_monitor_lists_the_choices(plain_task, tmp_path, group):
         ({"plateau": {"enabled": False, "mode": "auto"}}, "auto"),
         ({"early_stop": {"patience": -1}}, "patience"),
         ({"checkpoint": {"mode": "auto"}}, "auto"),
+        ({"checkpoint": {"min_seconds": -1.0}}, "checkpoint.min_seconds must be >= 0, got -1.0"),
         ({"batch_size": 0}, "batch_size"),
         ({"eval_batch_size": 0}, "eval_batch_size"),
         ({"steps_per_call": -1}, "steps_per_call"),
