@@ -121,8 +121,7 @@ def images(net, batch, dtype, settings):
     def ours():
         config = config_of(net, settings, bfloat16=bfloat16)
         config.train.batch_size = batch
-        for name in config.augment:
-            config.augment[name] *= 0
+        nets.switch_off_augmentation(config)
         return nets.training(nets.task_of(config, steps * batch), config)
 
     def torch(compile):
