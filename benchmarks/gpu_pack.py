@@ -11,7 +11,7 @@ go into it by a .pth file, which its own processes read, too):
     site=$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     for w in .gpu/wheels/*.whl; do python3 -m zipfile -e $w /tmp/site; done
     echo /tmp/site > $site/carried.pth
-    python3 benchmarks/gpu.py --data=.gpu/train.zip --out=$OUT
+    python3 -u benchmarks/gpu.py --data=.gpu/train.zip --out=$OUT
 
 `--minutes` is 8 unless told otherwise. Packed once, the folder serves every call.
 """

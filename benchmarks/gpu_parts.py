@@ -41,6 +41,7 @@ from train_jax.checkpoint import Checkpoints  # noqa: E402
 TINY = {"fer_best": {"features": ((4,), (8,))}, "fer_wide": {"features": ((4,), (8, 8))}}
 CELLS = {"seq_lstm": "lstm", "seq_gru": "gru", "seq_rnn": "simple_rnn"}
 ROUNDS = 3
+RUNS = Path(tempfile.gettempdir()) / "gpu_runs"  # not in --out, which is what is taken home
 
 
 def main(settings, parts):
@@ -121,8 +122,7 @@ def images(net, batch, dtype, settings):
     def ours():
         config = config_of(net, settings, bfloat16=bfloat16)
         config.train.batch_size = batch
-        for name in config.augment:
-            config.augment[name] *= 0
+        nets.switch_off_augmentation(config)
         return nets.training(nets.task_of(config, steps * batch), config)
 
     def torch(compile):
@@ -256,7 +256,7 @@ def train(dtype, settings):
     """configs/fer_best.py on all of real train, through launch.py."""
     if not settings["data"]:
         return {"left out": "--data is not given"}
-    workdir = Path(settings["out"]) / f"fer_best_{dtype}"
+    workdir = RUNS / f"fer_best_{dtype}"
     shutil.rmtree(workdir, ignore_errors=True)
     run_launch(workdir, [
         f"--config.data.path={settings['data']}", f"--config.model.bfloat16={dtype == 'bfloat16'}",
@@ -301,7 +301,7 @@ def bits(settings):
     train.deterministic, and one of these that was interrupted. All with one compilation cache."""
     found = {}
     for name in ("plain", "plain again", "deterministic", "deterministic again", "interrupted"):
-        workdir = Path(settings["out"]) / "bits" / name.replace(" ", "_")
+        workdir = RUNS / "bits" / name.replace(" ", "_")
         shutil.rmtree(workdir, ignore_errors=True)
         config = config_of("fer_best", settings)
         own = [

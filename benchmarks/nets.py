@@ -35,6 +35,12 @@ def config_of(net, **model):
     return config
 
 
+def switch_off_augmentation(config):
+    """The peers get their images as they are."""
+    for name, value in config.augment.items():
+        config.augment[name] = 48 if name == "crop" else type(value)()  # 0, 0.0, False or ()
+
+
 def task_of(config, rows, length=7):
     """The Task of a config, with `rows` faces of noise or as many sentences of `length` tokens."""
     if config.task == "seq":

@@ -34,8 +34,7 @@ def make(case):
     if case.kind == "recurrent":
         task = nets.sentences_task(config, *timing.sentences(case.sentences, case.length))
         return nets.training(task, config)
-    for name in config.augment:  # the peers get their images as they are, too
-        config.augment[name] *= 0
+    nets.switch_off_augmentation(config)
     images, labels = timing.faces(case.batch)
     images = (images[..., 0] * 255).astype(np.uint8)
     if case.kind == "infer":

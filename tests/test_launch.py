@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_jax.predict.faces import has_cascades
+
 ROOT = Path(__file__).parents[1]
 SIMPLE = "--config=configs/fer_simple.py"
 LSTM = "--config=configs/seq_lstm.py"
@@ -132,10 +134,12 @@ def test_the_blocking_works(project):
 
 def test_predict_needs_no_config_and_its_exit_code_is_passed_on(project, tmp_path):
     """The copy has no weights/: they are missed, which shows that they are looked for there."""
-    result = launch(project, "--mode=predict", "--inputs=no.jpg", blocked=False)
+    detector = [] if has_cascades() else ["--config.predict.detector=none"]
+    arguments = ["--mode=predict", "--inputs=no.jpg", *detector]
+    result = launch(project, *arguments, blocked=False)
     check_error(result, f"{project}/weights/fer_best is not there")
     shutil.copytree(ROOT / "weights", project / "weights")
-    result = launch(project, "--mode=predict", "--inputs=no.jpg", blocked=False)
+    result = launch(project, *arguments, blocked=False)
     shutil.rmtree(project / "weights")
     assert result.returncode == 1, result.stderr
     assert result.stderr == "error: nothing could be read\n"
@@ -188,7 +192,7 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM == 143, errors
-    *notices, line = errors.splitlines()
+    *notices, line = without_absent_packages(errors)
     assert all(notice.startswith("FER-2013: preparing") for notice in notices), errors
     assert re.match(r"interrupted in epoch \d+, after step \d+; all is saved", line)
     assert str(workdir) in line and "run the same command again" in line
@@ -197,7 +201,7 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
 
     result = launch(project, *arguments, blocked=False)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    assert without_absent_packages(result.stderr) == []
     assert f"continuing after epoch {len(before) - 1}," in result.stdout
     after = list(csv.reader((workdir / "metrics.csv").read_text().splitlines()))
     assert after[: len(before)] == before
@@ -212,6 +216,11 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
     assert "configs/fer_base.py" in page and "accuracy on PublicTest" in page
     check_error(launch(project, "--mode=report", f"--workdir={tmp_path}/none", blocked=False),
                 f"{tmp_path}/none", "holds no run")  # fmt: skip
+
+
+def without_absent_packages(errors) -> list[str]:
+    """The lines, but for those that tell which package is not installed."""
+    return [line for line in errors.splitlines() if "No module named" not in line]
 
 
 @pytest.fixture

@@ -525,6 +525,7 @@ def test_weights_do_not_overwrite_the_scores_of_another_run(run, copy):
     modes.evaluate(make_config(), copy, weights=str(copy / "export"))  # its own are welcome
 
 
+@pytest.mark.cpu_only
 def test_no_convolution_is_handed_to_ynnpack():
     """XLA would hand it the last three of fer_best: 1.27 times as long for one face."""
     model = task.build_model(fer_best.get_config())

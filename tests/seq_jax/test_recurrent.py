@@ -289,6 +289,7 @@ def test_one_loop_with_one_recurrent_matmul(kind, batch, steps):
     assert [count(body, {"dot_general"}) for body in scans(both)] == [matmuls, 2 * matmuls]
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize(("batch", "steps"), [(64, 7), (256, 50)])
 def test_a_training_step_compiles_to_one_loop_each_way(batch, steps):
     layer = Recurrent("lstm", H)
