@@ -2,7 +2,8 @@
 
 python launch.py --config=configs/fer_small.py --config.data.path=archive.zip
 
-Not yet run.
+Not yet run to its end: 12 of 32 epochs, seed 0, gave valid 0.546 (n 2,872) while it trained at 36
+pixels; see docs/results-faces.md.
 """
 
 from configs import fer_base
