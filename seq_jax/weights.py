@@ -69,6 +69,7 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
         write_vocabulary(folder / f"{side}.json", vocabulary)
     card = {
         "task": "seq",
+        "languages": list(config["data"]["languages"]),
         "model": config["model"],
         "vocabularies": {
             side: {"sha256": vocabulary.sha256, "size": len(vocabulary.words)}
