@@ -247,11 +247,11 @@ def test_every_filter_of_the_config_arrives(monkeypatch):
         "path": "p", "punctuation": "keep", "english_words": 3, "max_english_words": 9,
         "english_letters_only": False, "max_kannada_words": 8, "kannada_script": False,
         "kannada_top_k": 50, "remove_duplicates": False, "max_tokens": 11, "max_pairs": 99,
-        "skip_empty": True,
+        "skip_empty": True, "mend_script": True, "languages": ("en", "fr"), "columns": ("a", "b"),
     }  # fmt: skip
     arguments = set(inspect.signature(filter_lines).parameters)
     assert set(fields) == arguments - {"lines", "common", "markers"} | {
-        "path", "kannada_top_k", "skip_empty",
+        "path", "kannada_top_k", "skip_empty", "columns",
     }  # fmt: skip
     task.load_splits(config_of(**{f"data__{k}": v for k, v in fields.items()}))
     assert given == fields
