@@ -14,6 +14,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.data = ml_collections.ConfigDict()
     # folder of train.en + train.kn, or kan.txt (English TAB Kannada); "" takes data/phrasebook
     c.data.path = ""
+    c.data.languages = ("en", "kn")  # codes of source and target, in file names and what is printed
+    c.data.columns = ()  # two of a TSV, CSV or JSONL file, see seq_jax/columns.py; (): recognised
     c.data.punctuation = "strip"  # or 'keep', which sets each mark apart as a token
     # Filters: a pair that does not pass is removed. Words are counted without punctuation; 0 = off.
     c.data.english_words = 5  # exactly so many, as the study

@@ -1,48 +1,71 @@
-"""Where English-Kannada pairs come from, and how they are read: line by line, in little memory.
+"""Where sentence pairs come from, and how they are read: line by line, in little memory.
 
 Everything that comes from outside is checked here. Every mistake is a UserError that names the
 file and the line, what was expected, what was found, what to do.
 """
 
 import contextlib
+import gzip
 import itertools
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from seq_jax.columns import SUFFIXES, name_of, pairs
 from train_jax.errors import UserError
 
-LAYOUT = "train.en and train.kn, line by line the same sentences; or kan.txt, English TAB Kannada"
-ALIGNED = ("train.en", "train.kn")
+LANGUAGES = ("en", "kn")  # source and target, where nothing else is said
+GZIP = ".gz"
 TABBED = "kan.txt"  # as in kan-eng.zip of https://www.manythings.org/anki
 MAX_LINE = 1_000_000  # bytes; the longest sentence of a corpus has some thousand. Bounds the memory
 STARTS = {
     b"\xff\xfe": "UTF-16 text: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"PK\x03\x04": "a zip archive: unpack it first",
-    b"\x1f\x8b": "a gzip archive: unpack it first",
+    b"\x1f\x8b": "a gzip archive: unpack it first, or name it .gz",
     b"BZh": "a bzip2 archive: unpack it first",
     b"\xfd7zXZ": "an xz archive: unpack it first",
 }
 BOM = "\ufeff"
-Line = tuple[int, str, str]  # its number from 1, English, Kannada
+Line = tuple[int, str, str]  # its number from 1, source, target
 
 
 class Source(NamedTuple):
-    form: str  # 'aligned', 'tabbed' or 'embedded'
+    form: str  # 'aligned', 'tabbed', 'csv', 'jsonl' or 'embedded'
     paths: tuple[Path, ...]  # two, one or none
+    languages: tuple[str, str] = LANGUAGES  # their codes
+    columns: tuple[str, ...] = ()  # see columns.py
 
     def __str__(self):
         return " + ".join(map(str, self.paths)) or "data/phrasebook"
 
 
-def find(path: str | Path) -> Source:
+def aligned_names(languages: Sequence[str]) -> tuple[str, str]:
+    """train.en and train.kn, of the two codes."""
+    return f"train.{languages[0]}", f"train.{languages[1]}"
+
+
+ALIGNED = aligned_names(LANGUAGES)
+
+
+def layout(languages: Sequence[str]) -> str:
+    """What is expected, in words."""
+    source, target = aligned_names(languages)
+    names = " TAB ".join(map(name_of, languages))
+    return f"{source} and {target}, line by line the same sentences; or kan.txt, {names}"
+
+
+def find(
+    path: str | Path, languages: Sequence[str] = LANGUAGES, columns: Sequence[str] = ()
+) -> Source:
     """The source at `path`, a folder or a file; '' stands for the embedded phrasebook.
 
-    Where a folder holds both forms, train.en and train.kn are meant.
+    Where a folder holds both forms, train.en and train.kn are meant. Each file may have .gz behind
+    its name. Files are read by their name, see columns.SUFFIXES.
 
     Raises:
         UserError: nothing is there, or it is neither form.
@@ -55,17 +78,23 @@ def find(path: str | Path) -> Source:
         names = sorted(os.listdir(path)) if path.is_dir() else []
     except OSError as error:
         raise UserError(
-            f"{path}: {error.strerror}. Give a folder or a file with {LAYOUT}."
+            f"{path}: {error.strerror}. Give a folder or a file with {layout(languages)}."
         ) from error
+    both = aligned_names(languages)
     if not path.is_dir():
-        return find(path.parent) if path.name in ALIGNED else Source("tabbed", (path,))
-    if set(ALIGNED) <= set(names):
-        return Source("aligned", tuple(path / name for name in ALIGNED))
-    if TABBED in names and not set(ALIGNED) & set(names):
-        return Source("tabbed", (path / TABBED,))
+        if path.name.removesuffix(GZIP) in both:
+            return find(path.parent, languages)
+        form = SUFFIXES.get(Path(path.name.removesuffix(GZIP)).suffix, "tabbed")
+        return Source(form, (path,), tuple(languages), tuple(columns))
+    for suffix in ("", GZIP):
+        if {name + suffix for name in both} <= set(names):
+            paths = tuple(path / (name + suffix) for name in both)
+            return Source("aligned", paths, tuple(languages))
+    if TABBED in names and not set(both) & set(names):
+        return Source("tabbed", (path / TABBED,), tuple(languages), tuple(columns))
     listing = ", ".join(names[:8]) + f" and {len(names) - 8} more" * (len(names) > 8)
     raise UserError(
-        f"{path}: wrong layout. Expected {LAYOUT}; found {listing or 'nothing'}. "
+        f"{path}: wrong layout. Expected {layout(languages)}; found {listing or 'nothing'}. "
         "A tab-separated file of another name: give its own path."
     )
 
@@ -90,11 +119,17 @@ def read(source: Source, *, skip_empty: bool = False, title: str = "reading") ->
         return
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(_open(path)) for path in source.paths]
-        lines = (_aligned if source.form == "aligned" else _tabbed)(source.paths, files)
+        if source.form == "aligned":
+            lines = _aligned(source.paths, files)
+        else:
+            (path,), (file,) = source.paths, files
+            lines = pairs(_lines(path, file), source.form, path=path,
+                          languages=source.languages, columns=source.columns)  # fmt: skip
         for line in _with_progress(lines, files[0], title):
             number, english, kannada = line
             if not skip_empty and bool(english.strip()) != bool(kannada.strip()):
-                side, path = ("Kannada", -1) if english.strip() else ("English", 0)
+                path = -1 if english.strip() else 0
+                side = name_of(source.languages[path])
                 raise UserError(
                     f"{source.paths[path]} line {number}: the {side} side is empty and the other "
                     "is not. Mend the line; or, if the lines around it do belong together, set "
@@ -107,7 +142,7 @@ def _open(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe cannot be read twice, or never ends
             raise UserError(f"{path}: not a regular file. Expected a text file of sentences.")
-        return open(path, "rb")
+        return gzip.open(path, "rb") if path.name.endswith(GZIP) else open(path, "rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -128,22 +163,11 @@ def _aligned(paths: tuple[Path, ...], files: list[BinaryIO]) -> Iterator[Line]:
         yield number, *pair
 
 
-def _tabbed(paths: tuple[Path, ...], files: list[BinaryIO]) -> Iterator[Line]:
-    for number, line in enumerate(_lines(paths[0], files[0]), start=1):
-        columns = line.split("\t") if line.strip() else ["", ""]
-        if len(columns) not in (2, 3):
-            raise UserError(
-                f"{paths[0]} line {number}: expected English TAB Kannada TAB attribution (which "
-                f"may be missing), so 1 or 2 tabs; found {len(columns) - 1} in {line[:60]!r}."
-            )
-        yield number, columns[0], columns[1]
-
-
 def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
     """The lines of a UTF-8 file without their ends. Only a line feed ends a line: str.splitlines
     would also break at U+2028 or a form feed, and the two sides would no longer be aligned."""
     number = offset = 0
-    while raw := file.readline(MAX_LINE):
+    while raw := _readline(path, file):
         number += 1
         if number == 1:
             _check_start(path, raw)
@@ -167,7 +191,14 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
         yield line if number > 1 else line.removeprefix(BOM)
         offset += len(raw)
     if not number:
-        raise UserError(f"{path}: is empty. Expected {LAYOUT}.")
+        raise UserError(f"{path}: is empty. Expected {layout(LANGUAGES)}.")
+
+
+def _readline(path: Path, file: BinaryIO) -> bytes:
+    try:
+        return file.readline(MAX_LINE)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: a damaged gzip archive ({error}). Download it again.") from None
 
 
 def _check_start(path: Path, raw: bytes) -> None:

@@ -4,11 +4,13 @@ Letters: N pairs, T tokens a side with <start> and <end> where they are used.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from seq_jax import corpus
+from seq_jax.columns import name_of
 from seq_jax.filter import Pairs, Report, common_kannada, describe, filter_lines
 from seq_jax.text import Vocabulary, encode, tokenise
 from train_jax.errors import UserError
@@ -30,12 +32,19 @@ class Dataset(NamedTuple):
 
 
 def load(
-    path: str, *, kannada_top_k: int | None = None, skip_empty: bool = False, **settings
+    path: str,
+    *,
+    languages: Sequence[str] = corpus.LANGUAGES,
+    columns: Sequence[str] = (),
+    kannada_top_k: int | None = None,
+    skip_empty: bool = False,
+    **settings,
 ) -> Dataset:
     """The filtered pairs of train.en + train.kn or of kan.txt; '' stands for data/phrasebook.
 
     Args:
         path: a folder or a file, see corpus.find.
+        languages, columns: see corpus.find.
         kannada_top_k: only pairs whose Kannada words are all among the k most common ones of the
             whole corpus, before any other filter. Takes a second reading, the first one to count.
         skip_empty: whether lines with one empty side are dropped instead of an error.
@@ -44,7 +53,10 @@ def load(
     Raises:
         UserError: every mistake in the source, see corpus.py; or a filter that leaves nothing.
     """
-    source = corpus.find(path)
+    if len(languages) != 2 or languages[0] == languages[1]:
+        raise UserError(f"config: data.languages must be two codes, got {tuple(languages)}")
+    source = corpus.find(path, languages, columns)
+    settings["languages"] = tuple(map(name_of, languages))
 
     def lines(title):
         return corpus.read(source, skip_empty=skip_empty, title=title)
@@ -117,7 +129,7 @@ def split(
     if any(wanted[name] and not parts[name] for name in parts):
         sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
         raise UserError(
-            f"{count} pairs with {len(members)} different English sentences are too few to "
+            f"{count} pairs with {len(members)} different source sentences are too few to "
             f"split: {sizes}. Loosen the filter or change the fractions."
         )
     return {name: _select(pairs, sorted(part)) for name, part in parts.items()}

@@ -66,20 +66,22 @@ class _Counting:
         )
 
 
-def statistics(lines: Iterable[Line], *, top: int = 20) -> dict[str, Side]:
-    """{'English': Side, 'Kannada': Side}, of words without punctuation; `top` common ones each.
+def statistics(
+    lines: Iterable[Line], *, top: int = 20, languages=("English", "Kannada")
+) -> dict[str, Side]:
+    """{language: Side} of source and target, of words without punctuation; `top` common ones each.
 
     Raises:
         UserError: a side has no word at all.
     """
-    english, kannada = _Counting(), _Counting()
-    for _, source, target in lines:
-        english.add(tokenise(source))
-        kannada.add(tokenise(target))
-    for name, counting in (("English", english), ("Kannada", kannada)):
+    sides = {name: _Counting() for name in languages}
+    for _, *sentences in lines:
+        for counting, sentence in zip(sides.values(), sentences, strict=True):
+            counting.add(tokenise(sentence))
+    for name, counting in sides.items():
         if not counting.words:
             raise UserError(f"No {name} word in {counting.lengths.total()} lines to look at.")
-    return {"English": english.side(top), "Kannada": kannada.side(top)}
+    return {name: counting.side(top) for name, counting in sides.items()}
 
 
 def heaps(growth: list[tuple[int, int]]) -> tuple[float, float]:

@@ -49,6 +49,7 @@ def filter_lines(
     max_tokens: int | None = None,
     markers: bool = True,
     max_pairs: int = 500_000,
+    languages: tuple[str, str] = ("English", "Kannada"),
 ) -> tuple[Pairs, Report]:
     """The pairs that pass, in the order of their lines, and what removed the others.
 
@@ -68,6 +69,7 @@ def filter_lines(
         max_tokens: longer pairs are removed, or else one very long sentence would fill all others
             with <PAD>. Counts <start> and <end>.
         markers: whether <start> and <end> will be added.
+        languages: what source and target are called in the report.
         max_pairs: of more pairs a random choice is kept, always the same. Bounds the memory, to
             about 0.5 KB a pair.
     """
@@ -80,8 +82,10 @@ def filter_lines(
         max_tokens=max_tokens,
         max_pairs=max_pairs,
     )
-    english_checks = _english_checks(english_words, max_english_words, english_letters_only)
-    kannada_checks = _kannada_checks(max_kannada_words, kannada_script, common)
+    english_checks = _english_checks(
+        languages[0], english_words, max_english_words, english_letters_only
+    )
+    kannada_checks = _kannada_checks(languages[1], max_kannada_words, kannada_script, common)
     too_long = f"more than {max_tokens} tokens"
     removed = dict.fromkeys([*english_checks, *kannada_checks], 0)
     removed |= {too_long: 0} if max_tokens else {}
@@ -115,14 +119,16 @@ def filter_lines(
 Checks = dict[str, Callable[[list[str]], bool]]  # reason for removal -> whether words may stay
 
 
-def _english_checks(exactly: int | None, at_most: int | None, letters_only: bool) -> Checks:
-    checks: Checks = {"no English word": bool}
+def _english_checks(
+    name: str, exactly: int | None, at_most: int | None, letters_only: bool
+) -> Checks:
+    checks: Checks = {f"no {name} word": bool}
     if exactly is not None:
-        checks[f"not {exactly} English words"] = lambda words: len(words) == exactly
+        checks[f"not {exactly} {name} words"] = lambda words: len(words) == exactly
     if at_most is not None:
-        checks[f"more than {at_most} English words"] = lambda words: len(words) <= at_most
+        checks[f"more than {at_most} {name} words"] = lambda words: len(words) <= at_most
     if letters_only:
-        checks["not only English letters"] = lambda words: _is_ascii_letters("".join(words))
+        checks[f"not only {name} letters"] = lambda words: _is_ascii_letters("".join(words))
     return checks
 
 
@@ -130,14 +136,16 @@ def _is_ascii_letters(text: str) -> bool:
     return text.isascii() and text.isalpha()
 
 
-def _kannada_checks(at_most: int | None, script: bool, common: frozenset[str] | None) -> Checks:
-    checks: Checks = {"no Kannada word": bool}
+def _kannada_checks(
+    name: str, at_most: int | None, script: bool, common: frozenset[str] | None
+) -> Checks:
+    checks: Checks = {f"no {name} word": bool}
     if at_most is not None:
-        checks[f"more than {at_most} Kannada words"] = lambda words: len(words) <= at_most
+        checks[f"more than {at_most} {name} words"] = lambda words: len(words) <= at_most
     if script:
         checks["not only Kannada letters"] = is_kannada
     if common is not None:
-        checks[f"a Kannada word not among the {len(common)} most common"] = common.issuperset
+        checks[f"a {name} word not among the {len(common)} most common"] = common.issuperset
     return checks
 
 

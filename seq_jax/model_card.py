@@ -1,9 +1,10 @@
 """The README.md of an exported translator, made from its model.json: nothing is typed by hand."""
 
 from seq_jax import report
+from seq_jax.columns import name_of
 
 TEXT = """\
-# {name}: English to Kannada, trained on {pairs:,} pairs
+# {name}: {language} to {other}, trained on {pairs:,} pairs
 
 `model.safetensors` holds {parameters:,} parameters (float16, computed with in float32), SHA-256
 `{sha256}`. `source.model` and `target.model` are the subwords (sentencepiece, {source:,} and
@@ -14,8 +15,8 @@ This file was made from `model.json`.
     python launch.py --mode=translate --weights=FOLDER --inputs="in front of her house"
     python -c "import seq_jax; print(seq_jax.load('FOLDER').translate(['in front of her house']))"
 
-- **Input**: English sentences of up to {longest} subwords; case is ignored, punctuation dropped.
-- **Output**: Kannada without punctuation, by beam search (beam {beam}, log-probability divided by
+- **Input**: {language} sentences of up to {longest} subwords; case is ignored, punctuation dropped.
+- **Output**: {other} without punctuation, by beam search (beam {beam}, log-probability divided by
   length^{alpha:g}).
 - **Made by**: `{command}`, commit `{commit}`; {scored}, the best by chrF++ on validation.
 - **Data**: {data}, SHA-256 `{data_sha256}`; pairs: {splits}.
@@ -43,6 +44,8 @@ def text(name: str, card: dict) -> str:
     scores = result["splits"][list(result["splits"])[-1]]
     return TEXT.format(
         name=name,
+        language=name_of(card["languages"][0]),
+        other=name_of(card["languages"][1]),
         pairs=data["pairs"]["train"],
         parameters=card["parameters"],
         sha256=card["sha256"],

@@ -8,6 +8,7 @@ import numpy as np
 from seq_jax import corpus, explore, filter, report, report_html
 from seq_jax import weights as weights_lib
 from seq_jax.attention_task import make_log_probabilities
+from seq_jax.columns import name_of
 from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.evaluate import make_run, pool, score, search_of, write_scores
 from seq_jax.scores import translation_scores
@@ -40,9 +41,10 @@ def train_and_score(config, workdir: Path):
     dataset, splits, vocabularies, model, task = prepare_run(config)
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)
-        for name, vocabulary in vocabularies._asdict().items():
-            weights_lib.write_vocabulary(vocabulary_path(workdir, name), vocabulary)
-        print(report.describe(dataset, splits, vocabularies, task.identity["tokens"]))
+        for code, vocabulary in zip(config.data.languages, vocabularies, strict=True):
+            weights_lib.write_vocabulary(vocabulary_path(workdir, code), vocabulary)
+        names = tuple(map(name_of, config.data.languages))
+        print(report.describe(dataset, splits, vocabularies, task.identity["tokens"], names))
         write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config))
         if not parallel.is_main():
@@ -66,7 +68,7 @@ def evaluate(config, workdir: Path, inputs: str | None = None):
     the file or folder `inputs` alone, which writes nothing."""
     if inputs:
         translator = load_translator(config, workdir, None)
-        pairs = read_pairs(inputs, translator.punctuation, config.data.mend_script)
+        pairs = read_pairs(config, inputs, translator.punctuation)
         found = translator.run(translator.variables, pairs.source)
         hypotheses = [best[0].text if best else "" for best in found]
         print(report.file_scores(inputs, translation_scores(hypotheses, pairs.target)))
@@ -114,7 +116,7 @@ def score_pairs(config, workdir: Path, inputs: str, weights: str | None = None):
     translator = load_translator(config, workdir, weights)
     if not isinstance(translator.model, EncoderDecoder):
         raise UserError("--mode=score is for an encoder-decoder, such as configs/seq_best.py")
-    pairs = read_pairs(inputs, translator.punctuation, config.data.mend_script)
+    pairs = read_pairs(config, inputs, translator.punctuation)
     vocabularies, lengths = translator.vocabularies, translator.lengths
     log_p = make_log_probabilities(translator.model, vocabularies[1])
     for source, target in zip(*pairs, strict=True):
@@ -156,12 +158,13 @@ def explain(config, workdir: Path, inputs: str, weights: str | None = None) -> i
     return 0 if drawn else 1
 
 
-def read_pairs(inputs: str, punctuation: str, mend_script: bool) -> filter.Pairs:
+def read_pairs(config, inputs: str, punctuation: str) -> filter.Pairs:
     """The pairs of a file or a folder, see corpus.py, tokenised as for training; none is removed
     but those with an empty side. UserError if there are none."""
-    lines = corpus.read(corpus.find(inputs), skip_empty=True)
+    c = config.data
+    lines = corpus.read(corpus.find(inputs, c.languages, c.columns), skip_empty=True)
     pairs, _ = filter.filter_lines(
-        lines, punctuation=punctuation, mend_script=mend_script, kannada_script=False,
+        lines, punctuation=punctuation, mend_script=c.mend_script, kannada_script=False,
         remove_duplicates=False,
     )  # fmt: skip
     if not pairs.source:
@@ -180,7 +183,7 @@ def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.T
             return shipped
     identity = read_identity(workdir)
     check_config(workdir, config.to_dict(), identity)
-    vocabularies = read_vocabularies(workdir, identity)
+    vocabularies = read_vocabularies(workdir, identity, config.data.languages)
     model = build_model(config, vocabularies)
     c = config.checkpoint
     checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
@@ -206,26 +209,28 @@ def read_identity(workdir: Path) -> dict:
     return identity
 
 
-def read_vocabularies(workdir: Path, identity: dict) -> Vocabularies:
+def read_vocabularies(workdir: Path, identity: dict, languages) -> Vocabularies:
     """Those that the run wrote. UserError if they are not there, or are those of another run."""
+    hashes = (identity[f"{name}_sha256"] for name in Vocabularies._fields)
     return Vocabularies(
         *(
-            weights_lib.read_vocabulary(vocabulary_path(workdir, name), identity[f"{name}_sha256"])
-            for name in Vocabularies._fields
+            weights_lib.read_vocabulary(vocabulary_path(workdir, code), sha256)
+            for code, sha256 in zip(languages, hashes, strict=True)
         )
     )
 
 
-def vocabulary_path(workdir: Path, name: str) -> Path:
-    return workdir / f"vocabulary_{name}.json"
+def vocabulary_path(workdir: Path, code: str) -> Path:
+    """vocabulary_english.json of the language en."""
+    return workdir / f"vocabulary_{name_of(code).lower()}.json"
 
 
 def explore_corpus(config, workdir: Path):
     """Prints what the corpus looks like and what the config's filter keeps of it; draws it."""
     c = config.data
-    source = corpus.find(c.path)
+    source = corpus.find(c.path, c.languages, c.columns)
     lines = corpus.read(source, skip_empty=c.skip_empty, title="counting words")
-    sides = explore.statistics(lines)
+    sides = explore.statistics(lines, languages=tuple(map(name_of, c.languages)))
     figure = workdir / "figures" / "corpus.png"
     explore.draw(sides, figure, str(source))
     print(f"{source}\n{explore.describe(sides)}\n\npicture: {figure}\n\nthe filter of the config:")

@@ -4,22 +4,20 @@ from seq_jax.filter import describe as describe_filter
 from seq_jax.text import unknown_words
 
 
-def describe(dataset, splits, vocabularies, tokens) -> str:
+def describe(dataset, splits, vocabularies, tokens, languages=("English", "Kannada")) -> str:
     """What is trained on: source, hash, what the filter did, splits, vocabularies."""
     lines = [f"data: {dataset.name} from {dataset.source}, sha256 {dataset.sha256[:16]}"]
     lines.append(describe_filter(dataset.report))
     lines.append(f"{'split':12s}{'pairs':>8s}  words that train's vocabulary lacks")
     for name, pairs in splits.items():
         lacking = [
-            f"{language.capitalize()} {unknown_share(vocabulary, sentences):.1%}"
-            for language, vocabulary, sentences in zip(
-                vocabularies._fields, vocabularies, pairs, strict=True
-            )
+            f"{language} {unknown_share(vocabulary, sentences):.1%}"
+            for language, vocabulary, sentences in zip(languages, vocabularies, pairs, strict=True)
         ]
         lines.append(f"{name:12s}{len(pairs.source):8,d}  {', '.join(lacking)}")
     sizes = ", ".join(
-        f"{language.capitalize()} {len(vocabulary.words):,}"
-        for language, vocabulary in vocabularies._asdict().items()
+        f"{language} {len(vocabulary.words):,}"
+        for language, vocabulary in zip(languages, vocabularies, strict=True)
     )
     lines.append(f"vocabularies: {sizes}, <PAD> and its like included; {tokens} tokens a side")
     return "\n".join(lines)

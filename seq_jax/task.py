@@ -42,7 +42,9 @@ def load_splits(config):
     """(Dataset, {split: Pairs}): 'train', 'valid' and, where the config asks for one, 'test'."""
     c = config.data
     settings = {name: c[name] or None for name in OFF_AT_0} | {name: c[name] for name in FILTERS}
-    dataset = seq_data.load(c.path, **settings)
+    dataset = seq_data.load(
+        c.path, languages=tuple(c.languages), columns=tuple(c.columns), **settings
+    )
     if dataset.notice:
         print(dataset.notice)
     splits = seq_data.split(

@@ -69,6 +69,7 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
         write_vocabulary(folder / f"{side}.json", vocabulary)
     card = {
         "task": "seq",
+        "languages": list(config["data"]["languages"]),
         "model": config["model"],
         "vocabularies": {
             side: {"sha256": vocabulary.sha256, "size": len(vocabulary.words)}
@@ -132,14 +133,12 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
         like = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{folder / CARD}: model: {error!s:.200}. {MEND}") from None
-    half = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, np.float16), like)
-    weights_lib.check_fit(weights, half)
-    params = jax.tree.map(lambda a: a.astype(np.float32), weights.variables["params"])
+    weights_lib.check_fit(weights, like)
     run = make_translate(
         model, vocabularies, lengths=lengths, batch_size=BATCH, search=search or own
     )
     return Translator(
-        model, {"params": params}, tuple(vocabularies), tuple(lengths), punctuation, run, card
+        model, {"params": weights.variables["params"]}, tuple(vocabularies), tuple(lengths), punctuation, run, card
     )  # fmt: skip
 
 

@@ -365,3 +365,21 @@ def test_pictures_are_drawn_beside_lines_that_have_none(run, tmp_path, capsys):
     assert [p.name for p in (tmp_path / "out" / "figures").iterdir()] == ["attention_1.png"]
     assert out.startswith("i see rice -> ") and err == "line 2: no translation, so no picture\n"
     assert modes.explain(config, tmp_path / "none", " ", weights=export) == 1
+
+
+# another language
+
+
+def test_french_from_a_small_file_with_nothing_named_kannada(tmp_path, capsys):
+    french = dict(zip(WORDS, "je tu vais viens vois mange maison riz".split(), strict=True))
+    lines = ["fr,en"]
+    for line in write_corpus(tmp_path, seed=2).read_text("utf-8").splitlines():
+        words = line.split("\t")[0].rstrip(".").lower().split()
+        lines.append(f"{' '.join(french[w] for w in words)},{' '.join(words)}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    config = make_config(tmp_path / "pairs.csv", train__epochs=1, data__languages=("en", "fr"))
+    modes.train(config, tmp_path / "run")
+    card = (tmp_path / "run" / "export" / "README.md").read_text("utf-8")
+    assert modes.translate(config, tmp_path / "run", "i see rice") == 0
+    said = capsys.readouterr().out + card + "".join(p.name for p in tmp_path.rglob("*"))
+    assert "French" in said and "kannada" not in said.lower()

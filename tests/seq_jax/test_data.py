@@ -370,7 +370,7 @@ def test_split_settings_are_checked(changes, message):
 
 def test_too_few_pairs_to_split():
     one_sentence = many_pairs(1, repeats=20)
-    with pytest.raises(UserError, match="20 pairs with 1 different English .* 0 train, 0 valid"):
+    with pytest.raises(UserError, match="20 pairs with 1 different source .* 0 train, 0 valid"):
         parts_of(one_sentence)
     with pytest.raises(UserError, match="too few"):
         parts_of(many_pairs(3), folds=5, fold=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seq_jax.models import ManyToMany, make_model
-from seq_jax.task import init_model
+from seq_jax.task import init_model, make_init
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parents[2] / "configs").glob("seq_*.py"))
 ENGLISH, KANNADA = 513, 344  # the study's vocabularies
@@ -18,6 +18,23 @@ HEAD_64 = HEAD | {"hidden": (64 + 1) * 1024}
 LSTM = {"embed": ENGLISH * 128, "recurrent": 4 * (128 + 64 + 1) * 64} | HEAD_64
 # Keras's GRU has two biases: one for the input, one for the recurrence
 GRU = {"embed": ENGLISH * 64, "recurrent": 3 * (64 + 256 + 2) * 256} | HEAD
+
+
+def encoder_decoder(*, embedding, encoder, units):
+    """One layer of LSTM on each side, Luong's attention, input feeding."""
+    return {
+        "source_embed": ENGLISH * embedding,
+        "target_embed": KANNADA * embedding,
+        "encoder_0": 2 * 4 * (embedding + encoder + 1) * encoder,
+        "bridge": (2 * encoder + 1) * 2 * units,
+        "decoder": 4 * (2 * embedding + units + 1) * units
+        + 2 * encoder * units
+        + (units + 2 * encoder) * embedding,
+        "logit_bias": KANNADA,
+    }
+
+
+LARGE = encoder_decoder(embedding=192, encoder=192, units=256)
 COUNTS = {  # config: (parameters of each layer, all of them)
     "seq_base": (LSTM, 534_232),
     "seq_lstm": (LSTM, 534_232),
@@ -34,6 +51,9 @@ COUNTS = {  # config: (parameters of each layer, all of them)
         | {"hidden": (512 + 1) * 1024},
         1_732_056,
     ),
+    "seq_attention": (encoder_decoder(embedding=128, encoder=96, units=144), 640_056),
+    "seq_attention_large": (LARGE, 1_830_936),
+    "seq_best": (LARGE, 1_830_936),
 }
 
 
@@ -50,7 +70,7 @@ def sizes(tree):
 def test_parameters(name):
     layers, total = COUNTS[name]
     model = model_of(name)
-    params = jax.eval_shape(lambda key: init_model(model, 7, key), jax.random.key(0))["params"]
+    params = jax.eval_shape(make_init(model, 7), jax.random.key(0))["params"]
     assert {layer: sizes(tree) for layer, tree in params.items()} == layers
     assert sizes(params) == total
 

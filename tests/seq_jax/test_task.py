@@ -184,7 +184,8 @@ def corpus_of(sentences):
     """A stand-in for data.load, without files."""
 
     def load(path, **settings):
-        settings.pop("kannada_top_k"), settings.pop("skip_empty")
+        for name in ("kannada_top_k", "skip_empty", "languages", "columns"):
+            settings.pop(name)
         lines = [(n, *pair) for n, pair in enumerate(sentences, start=1)]
         pairs, report = filter_lines(lines, **settings)
         return Dataset("corpus", pairs, report, path, pairs_sha256(pairs), notice="")
@@ -247,11 +248,11 @@ def test_every_filter_of_the_config_arrives(monkeypatch):
         "path": "p", "punctuation": "keep", "english_words": 3, "max_english_words": 9,
         "english_letters_only": False, "max_kannada_words": 8, "kannada_script": False,
         "kannada_top_k": 50, "remove_duplicates": False, "max_tokens": 11, "max_pairs": 99,
-        "skip_empty": True,
+        "skip_empty": True, "mend_script": True, "languages": ("en", "fr"), "columns": ("a", "b"),
     }  # fmt: skip
     arguments = set(inspect.signature(filter_lines).parameters)
     assert set(fields) == arguments - {"lines", "common", "markers"} | {
-        "path", "kannada_top_k", "skip_empty",
+        "path", "kannada_top_k", "skip_empty", "columns",
     }  # fmt: skip
     task.load_splits(config_of(**{f"data__{k}": v for k, v in fields.items()}))
     assert given == fields
@@ -310,7 +311,9 @@ def test_fit_settings_are_the_arguments_of_fit():
     settings = fit_settings(config_of(train__epochs=11, train__seed=5))
     assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
     assert (settings["epochs"], settings["seed"]) == (11, 5)
-    assert settings["checkpoint"] == {"monitor": "val_accuracy", "mode": "max"}
+    assert settings["checkpoint"] == {
+        "monitor": "val_accuracy", "mode": "max", "select": "best",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
