@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -22,7 +23,7 @@ SHIPPED = ROOT / "weights" / "fer_best"
 class Classifier(NamedTuple):
     folder: Path
     model: Any  # flax module
-    variables: dict[str, Any]  # {'params': ..., 'batch_stats': ...} of numpy arrays
+    variables: dict[str, Any]  # {'params': ..., 'batch_stats': ...} on the device
     temperature: dict[str, float]  # of the views it was scored for, 'none' and 'flip' at least
     card: dict[str, Any]  # model.json
 
@@ -117,7 +118,8 @@ def load(folder: Path) -> Classifier:
     settings = {name: _tuples(value) for name, value in field(folder, card, "model", dict).items()}
     model, like = model_of(settings, f"{folder / CARD}: model")
     weights_lib.check_fit(weights, like)
-    return Classifier(folder, model, weights.variables, temperature, card)
+    variables = jax.device_put(weights.variables)  # once, not with every batch and video frame
+    return Classifier(folder, model, variables, temperature, card)
 
 
 def _check_history(folder, card):

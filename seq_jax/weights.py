@@ -138,7 +138,8 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
         model, vocabularies, lengths=lengths, batch_size=BATCH, search=search or own
     )
     return Translator(
-        model, {"params": weights.variables["params"]}, tuple(vocabularies), tuple(lengths), punctuation, run, card
+        model, {"params": jax.device_put(weights.variables["params"])}, tuple(vocabularies), tuple(lengths),
+        punctuation, run, card,
     )  # fmt: skip
 
 

@@ -32,6 +32,11 @@ TESTS = {
     "train_jax/dropout.py": ["tests/train_jax/test_dropout.py"],
     "fer_jax/convolution.py": ["tests/fer_jax/test_convolution.py"],
     "fer_jax/winograd.py": ["tests/fer_jax/test_convolution.py"],
+    "fer_jax/cpu_convolution.py": ["tests/fer_jax/test_convolution.py"],
+    "fer_jax/batch_norm.py": ["tests/fer_jax/test_batch_norm.py"],
+    "train_jax/bfloat16.py": ["tests/train_jax/test_bfloat16.py"],
+    "train_jax/saver.py": ["tests/train_jax/test_saver.py"],
+    "train_jax/compiler.py": ["tests/train_jax/test_compiler.py"],
     "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
     "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],
     "fer_jax/data.py": ["tests/fer_jax/test_data.py", "tests/fer_jax/test_folds.py"],
@@ -39,7 +44,9 @@ TESTS = {
 CELLS, PLATEAU, STOP = "seq_jax/cells.py", "train_jax/plateau.py", "train_jax/early_stop.py"
 METRICS, AUGMENT, DATA = "train_jax/metrics.py", "fer_jax/augment.py", "fer_jax/data.py"
 DROPOUT, CONVOLUTION = "train_jax/dropout.py", "fer_jax/convolution.py"
-WINOGRAD = "fer_jax/winograd.py"
+WINOGRAD, CHOICE = "fer_jax/winograd.py", "fer_jax/cpu_convolution.py"
+BATCH_NORM, BFLOAT16 = "fer_jax/batch_norm.py", "train_jax/bfloat16.py"
+SAVER, COMPILER = "train_jax/saver.py", "train_jax/compiler.py"
 STEP, EPOCH, RECURRENT = "train_jax/step.py", "train_jax/epoch.py", "seq_jax/recurrent.py"
 
 MUTATIONS = [
@@ -48,13 +55,13 @@ MUTATIONS = [
     Mutation(CELLS, "h=o * jnp.tanh(c))", "h=o * c)"),
     Mutation(CELLS, "n = jnp.tanh(x_n + r * h_n)", "n = jnp.tanh(r * (x_n + h_n))"),
     Mutation(CELLS, "    x_z, x_r, x_n = jnp.split", "    x_r, x_z, x_n = jnp.split"),
-    Mutation(CELLS, "jnp.tanh(x_n + (r * h) @ u_n)", "jnp.tanh(x_n + r * (h @ u_n))"),
+    Mutation(CELLS, "jnp.tanh(x_n + times(r * h, u_n))", "jnp.tanh(x_n + r * times(h, u_n))"),
     Mutation(CELLS, "jnp.tanh(projected + recurrent)", "jnp.tanh(projected)"),
     Mutation(CELLS, '+ params["bias"][1:]', ""),
     Mutation(CELLS, "two_biases=False, forget_gate=1", "two_biases=False, forget_gate=0"),
     Mutation(CELLS, "return h if drop is None else h * drop", "return h"),
     Mutation(RECURRENT, "jnp.where(mask, new.h, 0)", "new.h"),
-    Mutation(RECURRENT, "reverse=reverse, unroll", "unroll"),
+    Mutation(RECURRENT, "*inputs, reverse=reverse, unroll", "*inputs, unroll"),
     Mutation(RECURRENT, "jnp.where(mask, new, old), new, carry", "new, new, carry"),
     Mutation(
         PLATEAU,
@@ -131,15 +138,26 @@ MUTATIONS = [
     Mutation(DROPOUT, ">= dropped", "> dropped"),
     Mutation(DROPOUT, "(LEVELS / (LEVELS - dropped))", "1"),
     Mutation(DROPOUT, "jax.random.bits(key, ", "jax.random.bits(jax.random.key(0), "),
-    Mutation(CONVOLUTION, "kernel[i : i + 1, j : j + 1]", "kernel[j : j + 1, i : i + 1]"),
-    Mutation(CONVOLUTION, "if x.shape[-1] == 1:", "if True:"),
-    Mutation(CONVOLUTION, "if winograd.pays_in_training(", "if winograd.pays("),
-    Mutation(CONVOLUTION, "(1, 1), padding, dimension", '(1, 1), "SAME", dimension'),
+    Mutation(CHOICE, "kernel[i : i + 1, j : j + 1]", "kernel[j : j + 1, i : i + 1]"),
+    Mutation(CHOICE, "and x.shape[-1] == 1:", "and True:"),
+    Mutation(CHOICE, "half=half, training=True)", "half=half, training=False)"),
+    Mutation(CHOICE, "b * (h // 2) * (w // 2) >= MIN_TILES", "b * h * w >= MIN_TILES"),
+    Mutation(CHOICE, "isinstance(b, int)", "True"),
+    Mutation(CONVOLUTION, "jax.jvp(training, primals", "jax.jvp(forward, primals"),
+    Mutation(CONVOLUTION, "cpu=forward, default=by_xla", "default=forward"),
+    Mutation(
+        BFLOAT16,
+        "product_p.bind(x, cotangent, summed=(1 - left, 0))",
+        "product_p.bind(x, cotangent, summed=(left, 0))",
+    ),
+    Mutation(BFLOAT16, ", preferred_element_type=jnp.float32", ""),
+    Mutation(BATCH_NORM, "x[(slice(1),) * len(axes)]", "0 * x[(slice(1),) * len(axes)]"),
+    Mutation(SAVER, "if w.best and not best", "if False"),
+    Mutation(SAVER, "copy(state), metric", "state, metric"),
+    Mutation(COMPILER, '"gpu"', '"cpu"'),
     Mutation(WINOGRAD, "c - b, b - d", "b - c, b - d"),
     Mutation(WINOGRAD, "(a - b + c) / 2", "(a + b - c) / 2"),
-    Mutation(WINOGRAD, "@ kernel[i][j]", "@ kernel[j][i]"),
-    Mutation(WINOGRAD, "b * (h // 2) * (w // 2) >= MIN_TILES", "b * h * w >= MIN_TILES"),
-    Mutation(WINOGRAD, 'jax.default_backend() == "cpu"', "True"),
+    Mutation(WINOGRAD, "kernel[i][j]", "kernel[j][i]"),
 ]
 
 
