@@ -53,8 +53,11 @@ def main(name, epochs, *overrides):
 
     def build_timed(*arguments, **settings):
         program, state = build(*arguments, **settings)
-        steps = {name: timed(name, getattr(program, name)) for name in SECONDS}
-        return program._replace(**steps), state
+        timed_program = program._replace(
+            train_step_at=lambda epoch: timed("train_step", program.train_step_at(epoch)),
+            eval_step=timed("eval_step", program.eval_step),
+        )
+        return timed_program, state
 
     loop.build = build_timed
     settings = fit_settings(config, dataset) | {"epochs": int(epochs)}

@@ -137,10 +137,10 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
     run = make_translate(
         model, vocabularies, lengths=lengths, batch_size=BATCH, search=search or own
     )
+    params = jax.device_put(weights.variables["params"])  # once, not with every batch
     return Translator(
-        model, {"params": jax.device_put(weights.variables["params"])}, tuple(vocabularies), tuple(lengths),
-        punctuation, run, card,
-    )  # fmt: skip
+        model, {"params": params}, tuple(vocabularies), tuple(lengths), punctuation, run, card
+    )
 
 
 def _rise(lengths) -> bool:
