@@ -66,18 +66,17 @@ def steps_a_call(steps, *, platform, on_cpu) -> int:
 def evaluate(
     eval_step, variables, data, n, batch_size, *, length=None, after_call=lambda: None
 ) -> dict:
-    """The summed metrics of the `n` rows of `data` on the devices; `compute` divides them.
+    """The summed metrics of the `n` rows of `data`, {} without any; `compute` divides them.
 
     `length`: i32[N] of the split on the host, or None.
     """
-    total = None
+    found = []
     for columns, rows in by_length(n, length):
         step = eval_step if columns is None else functools.partial(eval_step, columns=columns)
         for index, mask in batches(len(rows), batch_size):
-            metrics = step(variables, data, rows[index], mask)
-            total = metrics if total is None else metrics_lib.add(total, metrics)
+            found.append(step(variables, data, rows[index], mask))
             after_call()
-    return total
+    return metrics_lib.total(found) if found else {}
 
 
 def epoch_order(n, batch_size, *, seed, epoch, length=None, steps_per_call=1):

@@ -138,7 +138,7 @@ def fit(
                     length=task.valid.get("length"),
                     after_call=lambda: after_call(state, steps),  # noqa: B023, called in this epoch
                 )  # fmt: skip
-                row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums or {}).items()}
+                row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums).items()}
                 row |= {f"val_{k}": score(variables) for k, score in task.scores.items()}
                 _check_finite(state, row, epoch, steps, saver)
                 learning_rate = program.learning_rate(int(state.step) - 1)

@@ -3,6 +3,7 @@
 B = rows of a batch, N = examples of a split, K = classes.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -26,6 +27,12 @@ def masked_mean(values, mask) -> Mean:
 def add(a: dict, b: dict) -> dict:
     """Adds two dicts of Mean."""
     return jax.tree.map(jnp.add, a, b)
+
+
+def total(batches: list[dict]) -> dict:
+    """The sum of dicts of Mean, in order, as numpy: one transfer from the device, where `add` would
+    start four programs a batch."""
+    return functools.reduce(functools.partial(jax.tree.map, np.add), jax.device_get(batches))
 
 
 def safe_divide(mean: Mean) -> jax.Array:

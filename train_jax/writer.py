@@ -240,7 +240,8 @@ class Writer:
         # the whole file each time: a row is there whole or not at all
         text = [",".join(self.rows[0])]
         text += [",".join(_csv_value(v) for v in row.values()) for row in self.rows]
-        write_atomically(self._path, "\n".join(text) + "\n")
+        # a run that goes on writes it again from its checkpoint
+        write_atomically(self._path, "\n".join(text) + "\n", sync_disk=False)
 
 
 def _open_events(folder: Path):
