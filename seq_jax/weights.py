@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from seq_jax import model_card, subwords, text
 from seq_jax.attention_task import init_model
@@ -83,8 +84,10 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
         "config": config,
         "origin": origin,
     }
-    half = jax.tree.map(lambda a: np.asarray(a).astype(np.float16), jax.device_get(variables))
-    weights_lib.export(folder, half, card, readme=functools.partial(model_card.text, folder.name))
+    weights_lib.export(
+        folder, variables, card, readme=functools.partial(model_card.text, folder.name),
+        half=flatten_dict(variables, sep="/"),
+    )  # fmt: skip
 
 
 def halved(variables):

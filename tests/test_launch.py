@@ -86,7 +86,7 @@ def check_error(result, *words):
         (["--mode=train"], ["--config=", "fer_best.py", "fer_simple.py"]),
         ([SIMPLE, "--config.task=fre"], ["task", "fre", "fer"]),
         ([SIMPLE, "--mode=translate"], ["translate", "train, eval", "'fer'"]),
-        ([LSTM, "--mode=translat"], ["eval, score, translate, explore", "'translate'"]),
+        ([LSTM, "--mode=translat"], ["eval, score, explain, translate", "'translate'"]),
         ([LSTM, "--mode=translate"], ["--mode=translate needs --inputs", "sentence", "stdin"]),
         ([LSTM, "--mode=explore", "--inputs=x"], ["--inputs is not for --mode=explore"]),
         ([SIMPLE, "--weights=x"], ["--weights is not for --mode=train"]),
