@@ -2,7 +2,12 @@
 
 python launch.py --config=configs/seq_attention.py --config.data.path=FOLDER
 
-Not yet run.
+787,016 parameters, 23,956 pairs, seed 0, 30 epochs (the best the 27th), beam 5: test n 1,331
+chrF++ 42.7 [41.3, 43.9], BLEU 12.7 [11.2, 14.2]; valid, on which the epoch was chosen, 43.4 and
+12.9. On test the dictionary has 35.0 and 1.2, the nearest training sentence 29.3 and 8.4. About 17
+CPU minutes with the scores, on a machine with much other work. Of at least 10 words (n 149) it has
+30.1 and 3.4, below the dictionary's 36.1 and the nearest sentence's 10.0; 11.5 % of its
+translations have a word twice, 2.3 % of the references.
 """
 
 from configs import seq_base
