@@ -311,9 +311,7 @@ def test_fit_settings_are_the_arguments_of_fit():
     settings = fit_settings(config_of(train__epochs=11, train__seed=5))
     assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
     assert (settings["epochs"], settings["seed"]) == (11, 5)
-    assert settings["checkpoint"] == {
-        "monitor": "val_accuracy", "mode": "max", "select": "best",
-    }  # fmt: skip
+    assert settings["checkpoint"] == config_of().checkpoint.to_dict()
 
 
 @pytest.mark.parametrize(
