@@ -450,12 +450,13 @@ def test_the_task_names_its_data():
 
 
 def test_fit_settings_are_the_arguments_of_fit():
-    settings = task.fit_settings(config_of(train__epochs=11, train__seed=5), DATASET)
+    config = config_of(train__epochs=11, train__seed=5)
+    settings = task.fit_settings(config, DATASET)
     assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
     assert settings["epochs"] == 11
     assert settings["seed"] == 5
     assert settings["plateau"]["factor"] == 0.2
-    assert settings["checkpoint"] == {"select": "best", "monitor": "val_loss", "mode": "min"}
+    assert settings["checkpoint"] == config.checkpoint.to_dict()
 
 
 def test_drawn_faces_have_their_own_number_of_epochs():

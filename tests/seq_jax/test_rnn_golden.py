@@ -56,7 +56,6 @@ def compiled(kind, *, sequences=True, reverse=False, merge=None):
             reset_after=kind != "gru_reset_before",
             return_sequences=sequences,
             reverse=reverse,
-            dtype=x.dtype,
         )
         module = recurrent.Bidirectional(module, merge=merge) if merge else module
         carry, outputs = module.apply(
