@@ -24,6 +24,8 @@ def conv2d(x, kernel, strides, padding, **settings):
     if spread != {1} or x.dtype not in (jnp.float32, jnp.bfloat16):
         return by_xla(x, kernel)
     forward, training = cpu_convolution.choose(x, kernel, padding, by_xla)
+    if forward is training is by_xla:
+        return by_xla(x, kernel)
     return _convolve(
         partial(lax.platform_dependent, cpu=forward, default=by_xla),
         partial(lax.platform_dependent, cpu=training, default=by_xla),

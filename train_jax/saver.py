@@ -64,7 +64,7 @@ class Saver:
             if self._busy:
                 return
             self._busy = True
-        self._raise()
+        self.wait()  # for nothing: the thread has ended
         self._done = self._thread.submit(self._write)
 
     def now(self, label: int, state, *, record: dict):
@@ -75,7 +75,9 @@ class Saver:
 
     def wait(self):
         """Returns when all is on the disk. UserError if something could not be written."""
-        self._raise()
+        done, self._done = self._done, None
+        if done:
+            done.result()
 
     def close(self):
         """Ends the thread when all is on the disk. Raises nothing: for after an error."""
@@ -94,11 +96,6 @@ class Saver:
         with self._lock:
             self._busy = bool(self._waiting)
             return self._waiting.pop(0) if self._busy else None
-
-    def _raise(self):
-        done, self._done = self._done, None
-        if done:
-            done.result()
 
 
 @jax.jit
