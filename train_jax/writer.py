@@ -161,6 +161,7 @@ class Writer:
         self.rows = list(history)
         if not main:
             return
+        workdir.mkdir(parents=True, exist_ok=True)
         # What an interrupted run wrote past its last checkpoint is cut off here ...
         if self.rows:
             self._write_csv()

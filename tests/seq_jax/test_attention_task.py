@@ -356,6 +356,7 @@ def test_attention_of_words_sums_the_pieces(run):
 
 
 def test_pictures_are_drawn_beside_lines_that_have_none(run, tmp_path, capsys):
+    pytest.importorskip("manimgx_fonts")  # its absence is told, too
     config, workdir = run
     path = tmp_path / "sentences.txt"
     path.write_text("i see rice\n\n", "utf-8")
