@@ -182,8 +182,8 @@ def main(argv):
     workdir = Path(WORKDIR.value or Path("runs") / (MODE.value if without_run else name))
     task = importlib.import_module(module)
     from train_jax import compiler, parallel  # here, or --help would wait for jax
-    from train_jax.errors import UserError, cannot_write
-    from train_jax.interrupt import Interrupted
+    from train_jax.run.errors import UserError, cannot_write
+    from train_jax.run.interrupt import Interrupted
 
     try:
         code, workdirs = None, [workdir]

@@ -35,8 +35,9 @@ import timing  # noqa: E402
 from absl import logging  # noqa: E402
 
 from fer_jax.task import fit_settings  # noqa: E402
-from train_jax import loop, parallel, writer  # noqa: E402
-from train_jax.checkpoint import Checkpoints  # noqa: E402
+from train_jax import loop, parallel  # noqa: E402
+from train_jax.run.checkpoint import Checkpoints  # noqa: E402
+from train_jax.run.log import read_csv  # noqa: E402
 
 TINY = {"fer_best": {"features": ((4,), (8,))}, "fer_wide": {"features": ((4,), (8, 8))}}
 CELLS = {"seq_lstm": "lstm", "seq_gru": "gru", "seq_rnn": "simple_rnn"}
@@ -261,7 +262,7 @@ def train(dtype, settings):
     run_launch(workdir, [
         f"--config.data.path={settings['data']}", f"--config.model.bfloat16={dtype == 'bfloat16'}",
     ])  # fmt: skip
-    rows = writer.read_csv(workdir / "metrics.csv")
+    rows = read_csv(workdir / "metrics.csv")
     seconds = [row["seconds"] for row in rows]
     return {
         "epochs": len(rows),

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data import drawn_faces
+from fer_jax import drawn_faces
 
 RATE, SIZE = 10, (640, 360)  # frames a second; width, height
 FACES = (25, 9)  # of the drawn faces, two that the detector takes for faces

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.fer2013 import CLASSES, cache
-from data.fer2013 import source as fer2013
-from train_jax.errors import UserError
+from fer_jax.fer2013 import CLASSES, cache
+from fer_jax.fer2013 import source as fer2013
+from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw" / "fer2013"
@@ -19,7 +19,7 @@ CACHE = ROOT / "data" / "cache" / "fer2013"
 SIDE = 48  # pixels of an image
 
 DRAWN_NOTICE = """\
-DRAWN FACES: no FER-2013 was found, so these are faces drawn by this project (data/drawn_faces).
+DRAWN FACES: no FER-2013 was found, so these are faces drawn by this project (fer_jax/drawn_faces).
 Numbers on them say nothing about people: they only show that the program works.
 To run on FER-2013: put archive.zip from https://www.kaggle.com/datasets/msambare/fer2013 into \
 data/raw/fer2013/ (or add --config.data.path=PATH), then: python launch.py \
@@ -49,7 +49,7 @@ def load(path: str) -> Dataset:
             folder that holds exactly one of these. One that is wrong is never replaced by others.
 
     Raises:
-        UserError: every mistake in the source, see data/fer2013/source.py.
+        UserError: every mistake in the source, see fer_jax/fer2013/source.py.
     """
     if path == "drawn":
         return _drawn_faces(DRAWN_NOTICE.replace("no FER-2013 was found, so these", "these"))
@@ -65,7 +65,7 @@ def _anything_in(folder: Path) -> bool:
 
 
 def _drawn_faces(notice) -> Dataset:
-    from data.drawn_faces import load as load_drawn_faces
+    from fer_jax.drawn_faces import load as load_drawn_faces
 
     splits = load_drawn_faces()
     return Dataset(

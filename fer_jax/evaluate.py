@@ -6,16 +6,16 @@ import jax
 import numpy as np
 
 from fer_jax import data as fer_data
-from fer_jax import report
 from fer_jax.data import CLASSES, SIDE
-from fer_jax.mistakes import write_mistakes
 from fer_jax.models import takes_any_size
+from fer_jax.report import tables as report
+from fer_jax.report.mistakes import write_mistakes
 from fer_jax.task import preprocess
 from train_jax import calibration, metrics
 from train_jax.compiler import forward_options
 from train_jax.epoch import batches
-from train_jax.errors import UserError
-from train_jax.files import write_atomically
+from train_jax.run.errors import UserError
+from train_jax.run.files import write_atomically
 
 VIEWS = ("none", "flip", "ten_crop")  # config.eval.tta
 CROP = 44  # pixels, side of the crops of 'ten_crop'

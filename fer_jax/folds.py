@@ -14,8 +14,8 @@ import numpy as np
 
 from fer_jax.data import CLASSES
 from train_jax import calibration, json_text, metrics
-from train_jax.errors import UserError
-from train_jax.files import check_manifest, write_atomically, write_manifest
+from train_jax.run.errors import UserError
+from train_jax.run.files import check_manifest, write_atomically, write_manifest
 
 VIEWS = ("none", "flip")  # of which the predictions are kept
 ARRAYS, ABOUT = "predictions.npz", "about.json"

@@ -127,7 +127,7 @@ class BestCNN(nn.Module):
 
 
 class ReLU(nn.Module):
-    """max(x, 0). A module, as MaxPool is, so that `fer_jax.explain` finds its output by name."""
+    """max(x, 0). A module, as MaxPool is, so that `fer_jax.explain.maps` finds it by name."""
 
     def __call__(self, x):
         return nn.relu(x)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax import average, folds, report, report_html
+from fer_jax import average, folds
 from fer_jax import data as fer_data
-from fer_jax import explore as explore_lib
 from fer_jax import weights as weights_lib
 from fer_jax.average import Average
 from fer_jax.data import CLASSES
 from fer_jax.evaluate import check_view, make_predict, predict_split, score, views_of
+from fer_jax.explore import run as explore_lib
+from fer_jax.report import page as report_html
+from fer_jax.report import tables as report
 from fer_jax.task import (
     build_model,
     divide,
@@ -21,13 +23,14 @@ from fer_jax.task import (
     make_task,
     train_valid_sha256,
 )
-from train_jax import loop, parallel, report_write
+from train_jax import loop, parallel
 from train_jax.calibration import fit_temperature
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
-from train_jax.files import write_atomically
-from train_jax.report import draw_history, write_model_table
-from train_jax.writer import lock_workdir, origin, read_config, write_config
+from train_jax.report import write as report_write
+from train_jax.report.tables import draw_history, write_model_table
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.files import write_atomically
+from train_jax.run.workdir import lock_workdir, origin, read_config, write_config
 
 
 def train(config, workdir: Path):
@@ -144,14 +147,14 @@ def explore(config, workdir: Path):
 
 
 def explain(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
-    """Shows what a network makes of the faces of pictures; see fer_jax/explain_run.py."""
-    from fer_jax import explain_run  # OpenCV, as below
+    """Shows what a network makes of the faces of pictures; see fer_jax/explain/run.py."""
+    from fer_jax.explain import run as explain_run  # OpenCV, as below
 
     return explain_run.run(config, workdir, weights=weights, inputs=inputs)
 
 
 def write_report(workdirs: list[Path], base: dict) -> Path:
-    """Writes report.html of a run, or comparison.html of several; see train_jax/report_write.py."""
+    """Writes report.html of a run, or comparison.html of several; see train_jax/report/write.py."""
     return report_write.write_report(
         workdirs, base=base, sections=report_html.sections, main_score=report_html.main_score
     )

@@ -17,7 +17,7 @@ from fer_jax.data import CLASSES, SIDE
 from fer_jax.models import make_model, takes_any_size
 from train_jax import metrics
 from train_jax import task as task_lib
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 from train_jax.task import Task
 
 

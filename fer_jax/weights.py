@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fer_jax import model_card
 from fer_jax.data import CLASSES, ROOT
 from fer_jax.evaluate import VIEWS
+from fer_jax.report import card as model_card
 from fer_jax.task import PREPROCESSING, model_of
-from train_jax import weights as weights_lib
-from train_jax.errors import UserError
-from train_jax.weights import CARD, MEND, field
+from train_jax.run import weights as weights_lib
+from train_jax.run.errors import UserError
+from train_jax.run.weights import CARD, MEND, field
 
 SHIPPED = ROOT / "weights" / "fer_best"
 
@@ -91,7 +91,7 @@ def load(folder: Path) -> Classifier:
     """The classifier of a folder, checked against this program.
 
     Raises:
-        UserError: the folder is damaged (see train_jax/weights.py); or it was made for other
+        UserError: the folder is damaged (see train_jax/run/weights.py); or it was made for other
             classes, another order of them, or another preprocessing; or its model is not one of
             fer_jax/models.py with these arrays.
     """

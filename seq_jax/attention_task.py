@@ -11,7 +11,7 @@ from seq_jax.scores import chrf
 from seq_jax.text import PAD, encode
 from seq_jax.translator import Search, make_translate, static_length
 from train_jax import metrics
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 from train_jax.task import Task
 
 GREEDY = Search(beam=1, alpha=0.0, no_repeat=0)

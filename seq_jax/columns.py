@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterator, Sequence
 
 from train_jax import json_text
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 NAMES = {  # of languages, by their code of ISO 639-1; another code stands for itself
     "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish", "fr": "French",

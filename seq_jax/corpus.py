@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from seq_jax.columns import SUFFIXES, name_of, pairs
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 LANGUAGES = ("en", "kn")  # source and target, where nothing else is said
 GZIP = ".gz"
@@ -41,7 +41,7 @@ class Source(NamedTuple):
     columns: tuple[str, ...] = ()  # see columns.py
 
     def __str__(self):
-        return " + ".join(map(str, self.paths)) or "data/phrasebook"
+        return " + ".join(map(str, self.paths)) or "seq_jax/phrasebook"
 
 
 def aligned_names(languages: Sequence[str]) -> tuple[str, str]:
@@ -113,7 +113,7 @@ def read(source: Source, *, skip_empty: bool = False, title: str = "reading") ->
         UserError: everything in the files that is not as it should be.
     """
     if source.form == "embedded":
-        from data.phrasebook import load
+        from seq_jax.phrasebook import load
 
         yield from ((number, *pair) for number, pair in enumerate(load(), start=1))
         return

@@ -13,11 +13,11 @@ from seq_jax import corpus
 from seq_jax.columns import name_of
 from seq_jax.filter import Pairs, Report, common_kannada, describe, filter_lines
 from seq_jax.text import Vocabulary, encode, tokenise
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 PHRASEBOOK_NOTICE = """\
 PHRASEBOOK: no corpus was given, so these are some hundred sentences written for this project \
-(data/phrasebook).
+(seq_jax/phrasebook).
 Scores on them say little about translation: they only show that the program works.
 To run on a corpus: put train.en and train.kn into a folder, then add --config.data.path=FOLDER"""
 
@@ -26,7 +26,7 @@ class Dataset(NamedTuple):
     name: str  # 'phrasebook' or 'corpus'
     pairs: Pairs
     report: Report
-    source: str  # paths, or 'data/phrasebook'
+    source: str  # paths, or 'seq_jax/phrasebook'
     sha256: str  # of the pairs
     notice: str  # what the user has to be told: '', or three lines about the phrasebook
 
@@ -40,7 +40,7 @@ def load(
     skip_empty: bool = False,
     **settings,
 ) -> Dataset:
-    """The filtered pairs of train.en + train.kn or of kan.txt; '' stands for data/phrasebook.
+    """The filtered pairs of train.en + train.kn or of kan.txt; '' stands for seq_jax/phrasebook.
 
     Args:
         path: a folder or a file, see corpus.find.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from seq_jax import analysis, report
+from seq_jax import analysis
 from seq_jax import weights as weights_lib
 from seq_jax.attention_task import static_lengths
 from seq_jax.baselines import numbers
@@ -18,14 +18,15 @@ from seq_jax.data import encode_pairs
 from seq_jax.decode import greedy, markers
 from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.filter import Pairs
+from seq_jax.report import tables as report
 from seq_jax.scores import token_scores, translation_scores
 from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode, encode
 from seq_jax.translator import Hypothesis, Search, make_translate
-from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import batches
-from train_jax.errors import UserError
-from train_jax.files import write_atomically
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.files import write_atomically
 
 
 class Translations(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 from seq_jax.explore import use_kannada_font
 from seq_jax.subwords import SPACE
 from seq_jax.text import END, START, encode
-from train_jax.figure import new_figure, save_figure
+from train_jax.report.figure import new_figure, save_figure
 
 
 def attention_of_words(model, variables, vocabularies, source: str, target: str):

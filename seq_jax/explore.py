@@ -13,8 +13,8 @@ import numpy as np
 
 from seq_jax.corpus import Line
 from seq_jax.text import WordCounts, tokenise
-from train_jax.errors import UserError
-from train_jax.figure import new_figure
+from train_jax.report.figure import new_figure
+from train_jax.run.errors import UserError
 
 KANNADA_FONT = ("manimgx_fonts", "NotoSansKannada[wght].ttf")  # a wheel of Noto fonts, OFL 1.1
 

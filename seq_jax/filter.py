@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from seq_jax.corpus import Line
 from seq_jax.text import PUNCTUATION, WordCounts, is_kannada, mend_kannada, normalise, tokenise
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 SLACK = 100_000  # pairs above max_pairs before the surplus goes: sorting takes a while
 

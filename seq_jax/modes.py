@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from seq_jax import corpus, explore, filter, report, report_html
+from seq_jax import corpus, explore, filter
 from seq_jax import weights as weights_lib
 from seq_jax.attention_task import make_log_probabilities
 from seq_jax.columns import name_of
 from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.evaluate import make_run, pool, score, search_of, write_scores
+from seq_jax.report import page as report_html
+from seq_jax.report import tables as report
 from seq_jax.scores import translation_scores
 from seq_jax.task import (
     Vocabularies,
@@ -23,12 +25,13 @@ from seq_jax.task import (
 from seq_jax.text import encode, tokenise
 from seq_jax.translate import answer, read_chunks, read_lines
 from seq_jax.translator import static_length
-from train_jax import loop, parallel, report_write
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
-from train_jax.report import draw_history, write_model_table
+from train_jax import loop, parallel
+from train_jax.report import write as report_write
+from train_jax.report.tables import draw_history, write_model_table
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.workdir import check_config, lock_workdir, origin, read_config, write_config
 from train_jax.task import fit_settings
-from train_jax.writer import check_config, lock_workdir, origin, read_config, write_config
 
 
 def train(config, workdir: Path):
@@ -260,7 +263,7 @@ def cross_validate(config, workdir: Path):
 
 
 def write_report(workdirs: list[Path], base: dict) -> Path:
-    """Writes report.html of a run, or comparison.html of several; see train_jax/report_write.py."""
+    """Writes report.html of a run, or comparison.html of several; see train_jax/report/write.py."""
     return report_write.write_report(
         workdirs,
         base=base,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sentencepiece
 
 from seq_jax.text import END, PAD, SPECIALS, START, UNK, whole_graphemes
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 KINDS = ("bpe", "unigram", "char")
 SPACE = "\u2581"  # what sentencepiece writes for the space before a word

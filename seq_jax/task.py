@@ -20,7 +20,7 @@ from seq_jax.models import make_model
 from seq_jax.subwords import Subwords
 from seq_jax.text import PAD, START, Vocabulary, build_vocabulary
 from train_jax import metrics
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 from train_jax.task import Task
 
 OFF_AT_0 = (  # filters of the config that are off at 0, where seq_jax.filter has None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from train_jax import json_text
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 PAD, UNK, START, END = "<PAD>", "<unk>", "<start>", "<end>"
 SPECIALS = (PAD, UNK, START, END)

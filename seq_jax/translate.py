@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from seq_jax.text import UNK, tokenise, unknown_words
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 MAX_BYTES = 64 << 20  # of sentences; bounds the memory
 NAMED = 3  # lines with unknown words that are named one by one

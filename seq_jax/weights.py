@@ -9,15 +9,16 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from seq_jax import model_card, subwords, text
+from seq_jax import subwords, text
 from seq_jax.attention_task import init_model
 from seq_jax.models import make_model
+from seq_jax.report import card as model_card
 from seq_jax.text import tokenise
 from seq_jax.translator import Hypothesis, Search, Translate, make_translate
-from train_jax import weights as weights_lib
-from train_jax.errors import UserError
-from train_jax.files import write_atomically
-from train_jax.weights import CARD, MEND, field
+from train_jax.run import weights as weights_lib
+from train_jax.run.errors import UserError
+from train_jax.run.files import write_atomically
+from train_jax.run.weights import CARD, MEND, field
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "seq_best"
 SIDES = ("source", "target")
@@ -101,7 +102,7 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
     `search`: None for that of model.json.
 
     Raises:
-        UserError: the folder is damaged (see train_jax/weights.py), or its model is not one of
+        UserError: the folder is damaged (see train_jax/run/weights.py), or its model is not one of
             models.py with these arrays and vocabularies.
     """
     folder = Path(folder)

@@ -13,7 +13,7 @@ import pytest
 from fer_jax import data, modes
 from fer_jax.data import Dataset, Faces
 from seq_jax import modes as seq_modes
-from train_jax.writer import read_csv
+from train_jax.run.log import read_csv
 
 FOLDER = Path(__file__).parents[1] / "configs"
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")

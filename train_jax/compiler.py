@@ -6,7 +6,7 @@ environment alone is in launch.py.
 
 import jax
 
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 MATMUL_PRECISIONS = ("", "default", "high", "highest")
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from train_jax import metrics as metrics_lib
 from train_jax import parallel
-from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import (
     epoch_order,
     evaluate,
@@ -23,12 +22,13 @@ from train_jax.epoch import (
     steps_of,
     train_epoch,
 )
-from train_jax.errors import UserError
-from train_jax.interrupt import Interrupted, watch_signals
 from train_jax.program import build
-from train_jax.saver import Saver
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.interrupt import Interrupted, watch_signals
+from train_jax.run.log import Log
+from train_jax.run.saver import Saver
 from train_jax.task import Task
-from train_jax.writer import Writer
 
 
 def fit(
@@ -106,20 +106,20 @@ def fit(
 
     state, history, elapsed = _resume(checkpoints, state, mesh)
     saver = Saver(checkpoints, min_seconds=checkpoint["min_seconds"])
-    writer = Writer(workdir, history=history, epochs=epochs, unit=task.unit)
+    log = Log(workdir, history=history, epochs=epochs, unit=task.unit)
     clock = Clock(elapsed)
 
     with watch_signals() as interrupt:
 
         def after_call(state, done):
-            writer.progress(len(writer.rows) + 1, done, steps, clock.seconds(), batch_size)
+            log.progress(len(log.rows) + 1, done, steps, clock.seconds(), batch_size)
             signum = parallel.agree(interrupt.signum)
             if signum:
-                _save_and_leave(saver, state, writer.rows, clock, signum, steps, workdir)
+                _save_and_leave(saver, state, log.rows, clock, signum, steps, workdir)
 
         try:
-            while len(writer.rows) < epochs and not state.early_stop.stop:
-                epoch = len(writer.rows)
+            while len(log.rows) < epochs and not state.early_stop.stop:
+                epoch = len(log.rows)
                 index, mask = epoch_order(
                     size, batch_size, seed=seed, epoch=epoch, length=length,
                     steps_per_call=steps_per_call,
@@ -154,10 +154,10 @@ def fit(
                 saver.epoch(
                     _label(state, epoch + 1), state,
                     metric=row.get(checkpoint["monitor"], math.nan),
-                    record={"history": [*writer.rows, row], "elapsed": 0.0},
+                    record={"history": [*log.rows, row], "elapsed": 0.0},
                     last=epoch + 1 == epochs or bool(state.early_stop.stop),
                 )  # fmt: skip
-                writer.epoch(row)
+                log.epoch(row)
             saver.wait()
             signum = parallel.agree(interrupt.signum)
             if signum:
@@ -168,8 +168,8 @@ def fit(
                 )
         finally:
             saver.close()
-            writer.close()
-    return writer.rows
+            log.close()
+    return log.rows
 
 
 class Clock:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 
 def start(*, coordinator, processes, process):

@@ -18,9 +18,9 @@ from fer_jax.predict.draw import Answer
 from fer_jax.predict.emoji import NOT_SURE
 from fer_jax.predict.faces import DETECTORS, find_faces, has_cascades
 from train_jax.calibration import softmax
-from train_jax.errors import UserError
-from train_jax.interrupt import Interrupted, watch_signals
-from train_jax.writer import lock_workdir
+from train_jax.run.errors import UserError
+from train_jax.run.interrupt import Interrupted, watch_signals
+from train_jax.run.workdir import lock_workdir
 
 BOX = ("x", "y", "width", "height")
 COLUMNS = ("file", "frame", *BOX, "class", *CLASSES, "reason")

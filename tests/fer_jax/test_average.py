@@ -9,7 +9,7 @@ from scipy import optimize
 
 from fer_jax import average, data, modes, task, weights
 from tests.fer_jax.test_evaluate import log_probabilities, make_config, make_dataset, nll
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from fer_jax import data
 from fer_jax.data import CLASSES, Faces
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "RAW", tmp_path / "raw")
     monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
     drawn = {"train": random_faces([3] * 7), "test": random_faces([1] * 7, seed=1)}
-    monkeypatch.setattr("data.drawn_faces.load", lambda: {k: tuple(v) for k, v in drawn.items()})
+    monkeypatch.setattr("fer_jax.drawn_faces.load", lambda: {k: tuple(v) for k, v in drawn.items()})
     return tmp_path
 
 

@@ -19,9 +19,9 @@ from scipy import optimize
 from configs import fer_base, fer_best
 from fer_jax import data, evaluate, modes, task, weights
 from fer_jax.data import CLASSES, Dataset, Faces
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
-from train_jax.writer import read_csv
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.log import read_csv
 
 SCORES = {
     "n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece", "recall",

@@ -19,8 +19,8 @@ from tests.fer_jax.test_evaluate import (
     make_dataset,
     nll,
 )
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
 
 FOLDS = 3
 

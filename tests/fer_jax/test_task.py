@@ -13,7 +13,7 @@ from fer_jax import data, task
 from fer_jax.data import CLASSES, Dataset, Faces
 from fer_jax.models import BestCNN
 from train_jax import loop, parallel
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 KEY = jax.random.key(0)
 

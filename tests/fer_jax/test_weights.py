@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from configs import fer_best
-from fer_jax import data, model_card, task, weights
+from fer_jax import data, task, weights
 from fer_jax.data import CLASSES, Faces
 from fer_jax.evaluate import make_predict, predict_split
-from train_jax import weights as weights_lib
-from train_jax.errors import UserError
-from train_jax.files import write_manifest
+from fer_jax.report import card as model_card
 from train_jax.metrics import classification_scores
+from train_jax.run import weights as weights_lib
+from train_jax.run.errors import UserError
+from train_jax.run.files import write_manifest
 
 ROOT = Path(__file__).parents[2]
 

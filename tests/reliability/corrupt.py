@@ -26,12 +26,13 @@ import numpy as np
 import optax
 from absl import logging
 
-from train_jax import early_stop, loop, parallel, plateau, weights
+from train_jax import early_stop, loop, parallel, plateau
 from train_jax import state as state_lib
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
-from train_jax.files import MANIFEST
 from train_jax.metrics import Mean
+from train_jax.run import weights
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.files import MANIFEST
 
 
 def flip(folder, path, rng):

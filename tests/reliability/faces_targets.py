@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.fer2013 import CLASSES, source
+from fer_jax.fer2013 import CLASSES, source
 from fer_jax.predict import images
 from tests.reliability import damages, reading
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 MAX_PIXELS = 1_000_000
 

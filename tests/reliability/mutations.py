@@ -35,7 +35,7 @@ TESTS = {
     "fer_jax/cpu_convolution.py": ["tests/fer_jax/test_convolution.py"],
     "fer_jax/batch_norm.py": ["tests/fer_jax/test_batch_norm.py"],
     "train_jax/bfloat16.py": ["tests/train_jax/test_bfloat16.py"],
-    "train_jax/saver.py": ["tests/train_jax/test_saver.py"],
+    "train_jax/run/saver.py": ["tests/train_jax/test_saver.py"],
     "train_jax/compiler.py": ["tests/train_jax/test_compiler.py"],
     "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
     "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],
@@ -46,7 +46,7 @@ METRICS, AUGMENT, DATA = "train_jax/metrics.py", "fer_jax/augment.py", "fer_jax/
 DROPOUT, CONVOLUTION = "train_jax/dropout.py", "fer_jax/convolution.py"
 WINOGRAD, CHOICE = "fer_jax/winograd.py", "fer_jax/cpu_convolution.py"
 BATCH_NORM, BFLOAT16 = "fer_jax/batch_norm.py", "train_jax/bfloat16.py"
-SAVER, COMPILER = "train_jax/saver.py", "train_jax/compiler.py"
+SAVER, COMPILER = "train_jax/run/saver.py", "train_jax/compiler.py"
 STEP, EPOCH, RECURRENT = "train_jax/step.py", "train_jax/epoch.py", "seq_jax/recurrent.py"
 
 MUTATIONS = [

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from train_jax.files import check_manifest
+from train_jax.run.files import check_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability import fuzz
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 TRIALS = {
@@ -64,7 +64,7 @@ def test_the_runner_sees_errors_hangs_and_memory(act, words, tmp_path, monkeypat
 
 def test_the_trials_see_a_reader_that_is_wrong(tmp_path, monkeypatch):
     """Labels that are one too high, a column that is taken for another, a refusal of all."""
-    from data.fer2013 import csv_form
+    from fer_jax.fer2013 import csv_form
 
     for change in (
         ("EMOTIONS", {str(label): (label + 1) % 7 for label in range(7)}),

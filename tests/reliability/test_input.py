@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.fer2013 import CLASSES, meaning, source, tree_form
+from fer_jax.fer2013 import CLASSES, meaning, source, tree_form
 from fer_jax.predict import images
 from seq_jax import corpus, modes, text, translate
-from train_jax import json_text, loop, weights, writer
-from train_jax.errors import UserError
+from train_jax import json_text, loop
+from train_jax.run import weights, workdir
+from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "PublicTest", "PrivateTest")
@@ -256,7 +257,7 @@ def test_json_that_breaks_programs_is_a_value_error(written, tmp_path, monkeypat
     (tmp_path / "model.json").write_bytes(raw)
     refused(lambda: weights.load(tmp_path), "model.json: not JSON")
     (tmp_path / "config.json").write_bytes(raw)
-    refused(lambda: writer.read_config(tmp_path), "config.json is not a config")
+    refused(lambda: workdir.read_config(tmp_path), "config.json is not a config")
     if isinstance(written, str):
         refused(lambda: text.from_json(written, "words.json"), "words.json: not a vocabulary")
 
@@ -282,7 +283,7 @@ def test_a_damaged_identity_of_a_run_is_refused(field, value, tmp_path):
 @pytest.mark.parametrize("content", [{"config": 3, "identity": {}}, {"config": {}, "identity": 3}])
 def test_a_config_of_a_run_that_is_none(content, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(content))
-    refused(lambda: writer.read_config(tmp_path), "config.json is not a config")
+    refused(lambda: workdir.read_config(tmp_path), "config.json is not a config")
 
 
 def test_a_home_that_is_not_there_is_no_traceback():

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from configs import fer_base, seq_base
-from data.fer2013 import CLASSES
 from fer_jax import data as fer_data
 from fer_jax import task as fer_task
 from fer_jax.data import Dataset, Faces
+from fer_jax.fer2013 import CLASSES
 from seq_jax import data as seq_data
 from seq_jax import task as seq_task
 from seq_jax.filter import Pairs
 from train_jax import loop
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
 from train_jax.task import Task
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from data.fer2013 import source
 from fer_jax.data import Faces, split_validation
+from fer_jax.fer2013 import source
 from seq_jax import corpus, text
 from seq_jax.filter import filter_lines
-from tests.data.test_fer2013 import assert_splits, tree, write_csv, write_folder, write_zip
-from train_jax import weights
+from tests.fer_jax.test_fer2013 import assert_splits, tree, write_csv, write_folder, write_zip
 from train_jax.epoch import epoch_order
+from train_jax.run import weights
 
 quick = settings(
     derandomize=True, max_examples=100, deadline=None, database=None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seq_jax import corpus, data, text
 from tests.reliability import damages, reading
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 WORDS = "ನಾನು ಮನೆ ಗೆ ಹೋದೆ ಊರು ನೀರು ಬಂತು ಅವನು".split()
 ENGLISH = "i went home to the water house he came".split()

@@ -11,12 +11,12 @@ import numpy as np
 import safetensors.numpy
 
 from configs import fer_base
-from data.fer2013 import CLASSES
 from fer_jax import task, weights
+from fer_jax.fer2013 import CLASSES
 from tests.reliability import damages, reading
-from train_jax import weights as weights_lib
-from train_jax.errors import UserError
-from train_jax.files import MANIFEST, _manifest, hash_files
+from train_jax.run import weights as weights_lib
+from train_jax.run.errors import UserError
+from train_jax.run.files import MANIFEST, _manifest, hash_files
 
 
 def export(folder: Path) -> Path:

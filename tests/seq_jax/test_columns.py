@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from seq_jax import corpus
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 PAIRS = [("I go.", "Je vais."), ("Two, or three?", "Deux, ou trois ?")]
 FRENCH = ("en", "fr")

@@ -11,7 +11,7 @@ import pytest
 from seq_jax import corpus, data
 from seq_jax.data import Pairs, encode_pairs, filter_lines, split
 from seq_jax.text import build_vocabulary
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "en_kn"
@@ -82,11 +82,11 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
 
 
 def test_an_empty_path_is_the_phrasebook(monkeypatch):
-    module = type(sys)("data.phrasebook")
+    module = type(sys)("seq_jax.phrasebook")
     module.load = lambda: list(zip(ENGLISH, KANNADA, strict=True))
-    monkeypatch.setitem(sys.modules, "data.phrasebook", module)
+    monkeypatch.setitem(sys.modules, "seq_jax.phrasebook", module)
     dataset = data.load("")
-    assert (dataset.name, dataset.source) == ("phrasebook", "data/phrasebook")
+    assert (dataset.name, dataset.source) == ("phrasebook", "seq_jax/phrasebook")
     assert dataset.pairs.source == ("i am going home", "where is the house", "he came")
     assert len(dataset.notice.splitlines()) == 3
     for part in ("PHRASEBOOK", "say little", "train.en", "--config.data.path="):

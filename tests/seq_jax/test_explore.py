@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seq_jax import explore
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 LINES = [
     (1, "I go home.", "ನಾನು ಮನೆಗೆ ಹೋಗುತ್ತೇನೆ."),

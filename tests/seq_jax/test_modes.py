@@ -20,10 +20,10 @@ from configs import seq_base
 from seq_jax import baselines, modes, task
 from seq_jax.scores import translation_scores
 from seq_jax.text import from_json
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
-from train_jax.interrupt import Interrupted
-from train_jax.writer import Writer, read_csv
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.interrupt import Interrupted
+from train_jax.run.log import Log, read_csv
 
 WORDS = dict(zip("i you go come see eat home rice".split(), "ಕ ಗ ಚ ಜ ಟ ಡ ತ ದ".split(), strict=True))
 COLUMNS = (
@@ -282,7 +282,7 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(run, tmp_path, monkeypatch,
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "progress", progress)
+        patch.setattr(Log, "progress", progress)
         with pytest.raises(Interrupted):
             modes.train(run.config, tmp_path / "run")
     assert not (tmp_path / "run" / "eval.json").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seq_jax import subwords, text
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 ZWNJ = "\u200c"
 KANNADA = (

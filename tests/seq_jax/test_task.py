@@ -14,7 +14,7 @@ from seq_jax.filter import Pairs, Report, filter_lines
 from seq_jax.scores import token_scores
 from seq_jax.text import build_vocabulary
 from train_jax import loop, metrics
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 from train_jax.task import fit_settings
 
 KEY = jax.random.key(0)

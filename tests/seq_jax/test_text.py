@@ -8,7 +8,7 @@ import pytest
 
 from seq_jax import text
 from seq_jax.text import END, PAD, START, UNK, WordCounts, build_vocabulary, normalise, tokenise
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 ZWNJ, ZWJ = "\u200c", "\u200d"
 BUS = f"ಬಸ್{ZWNJ}ಗೆ"  # "to the bus": the ZWNJ keeps the virama visible

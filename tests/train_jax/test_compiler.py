@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from train_jax import compiler
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])

@@ -18,13 +18,13 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from train_jax import loop, metrics, program
-from train_jax.checkpoint import Checkpoints
 from train_jax.epoch import epoch_order
-from train_jax.errors import UserError
-from train_jax.files import check_manifest
-from train_jax.interrupt import Interrupted
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.files import check_manifest
+from train_jax.run.interrupt import Interrupted
+from train_jax.run.log import read_csv
 from train_jax.task import Task
-from train_jax.writer import read_csv
 
 pytestmark = [
     # saved_states loads without a template, on purpose
@@ -313,7 +313,7 @@ def test_a_loss_that_changes_with_the_epoch_resumes_exactly(
     one, two = tmp_path / "one", tmp_path / "two"
     changes = {"epochs": 4, "optimizer": {"name": "sgd", "clip_norm": 0.0}}
     rows = fit(staged_task, one, **changes)
-    monkeypatch.setattr(loop.Writer, "progress", SignalAt(stop, signal.SIGINT))
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(stop, signal.SIGINT))
     with pytest.raises(Interrupted):
         fit(staged_task, two, **changes)
     monkeypatch.undo()
@@ -408,14 +408,14 @@ def test_three_epochs_and_three_more_equal_six(six, task, tmp_path):
 def test_a_kill_after_the_checkpoint_and_before_the_csv_loses_nothing(
     six, task, tmp_path, monkeypatch
 ):
-    write = loop.Writer.epoch
+    write = loop.Log.epoch
 
     def killed(self, row):
         if row["epoch"] == 3:
             raise MemoryError("kill -9")
         write(self, row)
 
-    monkeypatch.setattr(loop.Writer, "epoch", killed)
+    monkeypatch.setattr(loop.Log, "epoch", killed)
     with pytest.raises(MemoryError):
         fit(task, tmp_path)
     assert len(read_csv(tmp_path / "metrics.csv")) == 2
@@ -449,7 +449,7 @@ def test_a_signal_and_resuming_equal_a_run_without(
     six, task, tmp_path, monkeypatch, call, signum, step
 ):
     before = signal.getsignal(signum)
-    monkeypatch.setattr(loop.Writer, "progress", SignalAt(call, signum))
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(call, signum))
     with pytest.raises(Interrupted) as error:
         fit(task, tmp_path)
     assert error.value.exit_code == 128 + signum
@@ -467,10 +467,10 @@ def test_a_signal_and_resuming_equal_a_run_without(
 
 def test_two_signals_in_the_same_validation_save_once_and_resume(six, task, tmp_path, monkeypatch):
     """The second run is stopped where the first was: its checkpoint is there already."""
-    monkeypatch.setattr(loop.Writer, "progress", SignalAt(3, signal.SIGINT))
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(3, signal.SIGINT))
     with pytest.raises(Interrupted):
         fit(task, tmp_path)
-    monkeypatch.setattr(loop.Writer, "progress", SignalAt(1, signal.SIGTERM))
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(1, signal.SIGTERM))
     with pytest.raises(Interrupted, match=f"epoch 1, after step {STEPS};"):
         fit(task, tmp_path)
     monkeypatch.undo()
@@ -484,7 +484,7 @@ def test_a_second_ctrl_c_ends_at_once_and_what_was_saved_stays(task, tmp_path, m
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(loop.Writer, "progress", twice)
+    monkeypatch.setattr(loop.Log, "progress", twice)
     # a shell starts what it puts in the background with SIGINT ignored
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -503,7 +503,7 @@ def snapshot(workdir):
 def test_a_finished_run_run_again_changes_nothing(six, task, monkeypatch):
     before = snapshot(six.workdir)
     train = SignalAt(1, signal.SIGINT)
-    monkeypatch.setattr(loop.Writer, "progress", train)
+    monkeypatch.setattr(loop.Log, "progress", train)
     rows = fit(task, six.workdir)
     assert rows == six.rows and train.calls == 0
     assert snapshot(six.workdir) == before
@@ -517,7 +517,7 @@ def test_early_stopping_stops_and_stays_stopped(plain_task, tmp_path, monkeypatc
     assert len(rows) == 3
     before = snapshot(tmp_path)
     train = SignalAt(1, signal.SIGINT)
-    monkeypatch.setattr(loop.Writer, "progress", train)
+    monkeypatch.setattr(loop.Log, "progress", train)
     assert fit_plain(plain_task, tmp_path, **settings) == rows
     assert train.calls == 0 and snapshot(tmp_path) == before
 
@@ -539,7 +539,7 @@ def test_the_plainest_task_trains_and_resumes(plain_task, tmp_path, monkeypatch)
     rows = fit_plain(plain_task, tmp_path / "one")
     assert [row["lr"] for row in rows] == pytest.approx([0.05] * 4)
     assert rows[-1]["loss"] < rows[0]["loss"]
-    monkeypatch.setattr(loop.Writer, "progress", SignalAt(9 + 3, signal.SIGINT))  # 6 + 3 an epoch
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(9 + 3, signal.SIGINT))  # 6 + 3 an epoch
     with pytest.raises(Interrupted, match="in epoch 2, after step 9;"):
         fit_plain(plain_task, tmp_path / "two")
     monkeypatch.undo()
@@ -599,7 +599,7 @@ def test_nan_or_infinity_in_the_data_names_epoch_step_and_the_last_good_checkpoi
 def test_a_signal_does_not_save_a_state_that_is_nan(plain_task, tmp_path, monkeypatch):
     train = {k: v.copy() for k, v in plain_task.train.items()}
     train["x"][:] = np.nan
-    monkeypatch.setattr(loop.Writer, "progress", SignalAt(1, signal.SIGINT))
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(1, signal.SIGINT))
     with pytest.raises(
         UserError, match="loss is nan in epoch 1, step 1 of 6. Nothing is saved yet"
     ):
@@ -612,7 +612,7 @@ def test_a_signal_does_not_save_parameters_that_the_last_step_made_infinite(
 ):
     """The loss is computed before the step, so it is still finite."""
     train = {"x": 1e4 * plain_task.train["x"], "y": (plain_task.train["y"] + 1) % CLASSES}
-    monkeypatch.setattr(loop.Writer, "progress", SignalAt(1, signal.SIGINT))
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(1, signal.SIGINT))
     with pytest.raises(UserError, match="parameters are not finite in epoch 1, after step 1 of 6"):
         schedule = PLAIN["schedule"] | {"learning_rate": 3e38}
         fit_plain(plain_task._replace(train=train), tmp_path, schedule=schedule)

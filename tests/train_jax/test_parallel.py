@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from train_jax import parallel
-from train_jax.checkpoint import Checkpoints
-from train_jax.errors import UserError
-from train_jax.writer import read_csv
+from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.errors import UserError
+from train_jax.run.log import read_csv
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FER = (

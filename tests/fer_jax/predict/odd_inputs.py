@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data import drawn_faces
+from fer_jax import drawn_faces
 
 FOUND = (25, 9, 19, 24, 20)  # of the drawn faces, those that the detector takes for faces
 SIDE = 192  # pixels of a face

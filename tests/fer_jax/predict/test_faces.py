@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import drawn_faces
+from fer_jax import drawn_faces
 from fer_jax.predict import faces
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"

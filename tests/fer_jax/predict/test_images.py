@@ -9,7 +9,7 @@ from PIL import Image
 
 from fer_jax.predict import images
 from tests.fer_jax.predict.odd_inputs import png_header
-from train_jax.errors import UserError
+from train_jax.run.errors import UserError
 
 LIMITS = {"max_pixels": 1_000_000, "every": 1, "max_frames": 0}
 

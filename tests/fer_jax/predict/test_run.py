@@ -19,17 +19,16 @@ import pytest
 from PIL import Image
 
 from configs import fer_best
-from data import drawn_faces
-from data.fer2013.image import decode
-from fer_jax import modes, task, weights
+from fer_jax import drawn_faces, modes, task, weights
 from fer_jax.data import CLASSES, Faces
+from fer_jax.fer2013.image import decode
 from fer_jax.predict import images
 from fer_jax.predict import run as predict_run
 from fer_jax.predict.faces import find_faces, has_cascades
 from tests.fer_jax.predict.odd_inputs import make, wall
-from train_jax.errors import UserError
-from train_jax.interrupt import Interrupted
 from train_jax.metrics import classification_scores
+from train_jax.run.errors import UserError
+from train_jax.run.interrupt import Interrupted
 
 TEMPERATURE = {"none": 0.05, "flip": 0.02}  # random weights hardly differ between classes
 

@@ -1,0 +1,95 @@
+"""Pictures of an Explanation and of filters, as PNG files."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fer_jax.data import CLASSES
+from train_jax.report.figure import new_figure, save_figure
+
+FIRST = 16  # features of a layer that are shown
+SIDE, CELL = 48, 51  # pixels of a map in the picture, without and with the gap
+
+
+def draw_features(features: dict[str, np.ndarray], path: Path, title: str) -> None:
+    """A row for each layer with its first 16 features; layers without pixels as numbers.
+
+    Each map has its own range from dark to bright; one that is the same everywhere is black.
+    """
+    board = np.full((len(features) * CELL, FIRST * CELL), np.nan, np.float32)
+    height, width = (n / 120 for n in board.shape)  # about one dot a pixel
+    figure = new_figure(1.2 + width, 0.4 + height)
+    axes = figure.subplots()
+    for row, maps in enumerate(features.values()):
+        for column in range(min(FIRST, maps.shape[-1])):
+            cell = board[row * CELL :, column * CELL :][:SIDE, :SIDE]
+            if maps.ndim == 3:
+                cell[:] = _stretch(maps[..., column])
+                continue
+            cell[:] = (maps[column] - maps.min()) / (np.ptp(maps) or 1)
+            name = CLASSES[column] + "\n" if len(maps) == len(CLASSES) else ""
+            axes.text(
+                column * CELL + SIDE / 2, row * CELL + SIDE / 2, f"{name}{maps[column]:.2g}",
+                ha="center", va="center", fontsize=6.5,
+                color="black" if cell[0, 0] > 0.5 else "white",
+            )  # fmt: skip
+    axes.imshow(board, cmap="magma", vmin=0, vmax=1, interpolation="none")
+    labels = [f"{name}\n{'×'.join(map(str, maps.shape))}" for name, maps in features.items()]
+    axes.set_yticks([row * CELL + SIDE / 2 for row in range(len(labels))], labels, fontsize=7.5)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9)
+    save_figure(figure, path)
+
+
+def _stretch(pixels: np.ndarray) -> np.ndarray:
+    """f32[H, W] -> f32[48, 48], scaled to [0, 1]; 0 if all are equal. No pixel is mixed."""
+    rows, columns = (np.arange(SIDE) * n // SIDE for n in pixels.shape)
+    return ((pixels - pixels.min()) / (np.ptp(pixels) or 1))[rows][:, columns]
+
+
+def draw_heat(explanation, path: Path, title: str) -> None:
+    """The face, Grad-CAM and occlusion over it, and the probabilities."""
+    e = explanation
+    figure = new_figure(13.5, 3.7)
+    face, cam, occlusion, bars = figure.subplots(1, 4, width_ratios=(1, 1.15, 1.15, 0.9))
+    for axes in (face, cam, occlusion):
+        axes.imshow(e.face, cmap="gray", vmin=0, vmax=255)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    face.set_title("what the network sees")
+    small = Image.fromarray(e.cam / (e.cam.max() or 1))
+    heat = small.resize(e.face.shape, Image.Resampling.BICUBIC)
+    picture = cam.imshow(np.asarray(heat), cmap="jet", alpha=0.45, vmin=0, vmax=1)
+    figure.colorbar(picture, ax=cam, shrink=0.75, label="share of the maximum")
+    cam.set_title(f"Grad-CAM of {e.cam_layer} ({'×'.join(map(str, e.cam.shape))})")
+    far = np.abs(e.occlusion).max() or 1
+    picture = occlusion.imshow(e.occlusion, cmap="RdBu_r", alpha=0.55, vmin=-far, vmax=far)
+    figure.colorbar(picture, ax=occlusion, shrink=0.75, label=f"drop of P({CLASSES[e.label]})")
+    occlusion.set_title("occlusion")
+    colors = ["C0" if label == e.label else "lightgrey" for label in range(len(CLASSES))]
+    drawn = bars.barh(CLASSES, e.probabilities, color=colors)
+    bars.bar_label(drawn, fmt="{:.2f}", padding=3)
+    bars.invert_yaxis()
+    bars.set(xlim=(0, 1.15), xticks=[])
+    bars.set_title("probability")
+    bars.spines[["top", "right", "bottom"]].set_visible(False)
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def draw_filters(kernel: np.ndarray, path: Path, title: str) -> None:
+    """The filters f32[h, w, 1, C] of the first layer: red is negative, white 0, blue positive."""
+    count = kernel.shape[-1]
+    columns = min(count, FIRST)
+    rows = -(-count // columns)
+    figure = new_figure(0.4 + 0.62 * columns, 0.7 + 0.62 * rows)
+    far = np.abs(kernel).max()
+    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.set_axis_off()
+        if number < count:
+            axes.imshow(kernel[:, :, 0, number], cmap="RdBu", vmin=-far, vmax=far)
+    figure.suptitle(f"{title}: red -{far:.2f}, white 0, blue {far:.2f}", fontsize=10)
+    save_figure(figure, path)

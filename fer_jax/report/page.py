@@ -1,0 +1,154 @@
+"""The sections of report.html that only faces have."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from fer_jax.data import CLASSES
+from fer_jax.report.tables import TWIN_WORDS, VIEW_WORDS, twin_free_rows
+from train_jax.metrics import wilson_interval
+from train_jax.report.figure import new_figure
+from train_jax.report.page import Card, Cards, Picture, Pictures, Section, Table, Text, png_uri, svg
+from train_jax.report.run import Run, Score, interval
+
+
+def main_score(result: dict) -> Score:
+    """Accuracy on the last split of eval.json: a test split, where there is one."""
+    name = list(result["splits"])[-1]
+    s = result["splits"][name]
+    return Score(f"accuracy on {name}", s["n"], s["accuracy"], *s["ci95"], s["majority"], 4)
+
+
+def sections(run: Run) -> list[Section]:
+    """Scores, confusion, recall, reliability, mistakes of eval.json and mistakes.json."""
+    if not run.scores:
+        return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
+    splits = {name: s for name, s in run.scores["splits"].items() if name != "train"}
+    found = [
+        score_section(run.scores),
+        Section("Confusion", [Pictures([Picture(svg(confusion(name, s))) for name, s in
+                                        splits.items()])]),
+        Section("Recall of each class", [Pictures([Picture(svg(recall(splits)))])]),
+    ]  # fmt: skip
+    found.append(reliability_section(run.scores))
+    return [*found, mistakes(run.workdir)]
+
+
+def score_section(result: dict) -> Section:
+    """Every split, all images and those without twins in train, beside the baseline."""
+    rows = list(result["splits"].items())
+    rows += twin_free_rows(result)
+    header = ["split", "n", "accuracy [95 %]", "majority", "recall", "F1", "top 2", "NLL", "ECE"]
+    cells = [
+        [name, f"{s['n']:,}", interval(s["accuracy"], *s["ci95"], 4), f"{s['majority']:.4f}"]
+        + [f"{s[key]:.4f}" for key in ("macro_recall", "macro_f1", "top2", "nll", "ece")]
+        for name, s in rows
+    ]
+    note = (
+        f"Epoch {result['epoch']}, {VIEW_WORDS[result['tta']]}. Majority: accuracy of always "
+        "answering the most frequent class of train. Recall, F1: means over the classes. "
+        f"{TWIN_WORDS}"
+    )
+    if result["data"] == "drawn_faces":
+        note += " Drawn faces: these numbers say nothing about people."
+    return Section("Scores", [Table(header, cells, range(1, len(header)), note)])
+
+
+def confusion(name, scores):
+    """In % of the true class."""
+    matrix = np.array(scores["confusion"])
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure = new_figure(4.8, 4.6)
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*matrix.shape):
+        axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center",
+                  color="white" if share[row, column] > 0.5 else "black")  # fmt: skip
+    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{name}, % of the true class")
+    return figure
+
+
+def recall(splits):
+    """Share of each class that is found, with 95 % Wilson intervals, a colour a split."""
+    figure = new_figure(6, 3.6)
+    axes = figure.subplots()
+    height = 0.8 / len(splits)
+    for number, (name, scores) in enumerate(splits.items()):
+        matrix = np.array(scores["confusion"])
+        hits, counts = np.diag(matrix), matrix.sum(1)
+        shares = hits / np.maximum(counts, 1)
+        ends = [wilson_interval(int(h), int(n)) for h, n in zip(hits, counts, strict=True)]
+        places = np.arange(len(CLASSES)) + (number - (len(splits) - 1) / 2) * height
+        errors = np.nan_to_num(np.abs(np.transpose(ends) - shares))  # nan: no example
+        axes.barh(places, shares, height * 0.9, xerr=errors, label=name,
+                  error_kw={"lw": 1, "ecolor": "dimgrey"})  # fmt: skip
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), title="recall, with 95 % intervals")
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def reliability_section(result: dict) -> Section:
+    """Before and after the temperature, and what is gained by not answering when unsure."""
+    if "reliability" not in result:
+        return Section("Reliability", [])
+    name = list(result["splits"])[-1]
+    s, bins = result["splits"][name], result["reliability"][name]
+    pictures = [
+        Picture(svg(reliability(f"{name}: ECE {s['ece']:.3f}", bins["plain"]))),
+        Picture(svg(reliability(
+            f"temperature {result['temperature']:.2f}: ECE {s['calibrated']['ece']:.3f}",
+            bins["calibrated"],
+        ))),
+    ]  # fmt: skip
+    rows = [
+        [f"{c['threshold']:.2f}", f"{c['kept']:.1%}",
+         "-" if c["accuracy"] is None else f"{c['accuracy']:.4f}"]
+        for c in s["coverage"]
+    ]  # fmt: skip
+    words = (
+        "Of the answers with a certain confidence, the share that is right. On the diagonal, a "
+        "probability can be taken at its word. The temperature is fitted on validation."
+    )
+    note = "If only answers of at least a calibrated probability count."
+    return Section("Reliability", [Text(words), Pictures(pictures), Table(
+        ["at least", "answered", "accuracy"], rows, range(3), note)])  # fmt: skip
+
+
+def reliability(title, bins):
+    """Accuracy by confidence, above the share of answers in each bin (Guo et al. 2017)."""
+    counts = np.array([b["n"] for b in bins])
+    edges = np.arange(len(bins)) / len(bins)
+    used = [b for b in bins if b["n"]]
+    accuracy = [b["accuracy"] for b in used]
+    figure = new_figure(4.2, 4.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], ls="--", color="grey")
+    bars = {"width": 1 / len(bins), "align": "edge", "edgecolor": "white"}
+    above.bar(edges[counts > 0], accuracy, **bars, label="accuracy")
+    above.plot([b["confidence"] for b in used], accuracy, "o", ms=3, color="C3",
+               label="at the mean confidence")  # fmt: skip
+    above.set(ylim=(0, 1), ylabel="accuracy", title=title)
+    above.legend(fontsize=8)
+    below.bar(edges, counts / counts.sum(), **bars, color="grey")
+    below.set(xlim=(0, 1), xlabel="confidence", ylabel="share")
+    return figure
+
+
+def mistakes(workdir: Path) -> Section:
+    """Faces that are given a wrong class with the highest probability, from mistakes.json."""
+    path = workdir / "mistakes.json"
+    if not path.exists():
+        return Section("Most confident mistakes", [])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    cards = [
+        Card(png_uri(m["png"]), [f"{m['predicted']} {m['probability']:.0%}", f"true: {m['true']}"])
+        for m in found["mistakes"]
+    ]
+    words = f"The answers on {found['split']} that are wrong with the highest probability."
+    return Section("Most confident mistakes", [Text(words), Cards(cards)] if cards else [])

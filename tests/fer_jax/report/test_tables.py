@@ -1,0 +1,120 @@
+"""Tables and figures say what they were given."""
+
+import numpy as np
+import pytest
+
+from fer_jax.data import CLASSES, Dataset, Faces
+from fer_jax.report import tables as report
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """{file: figure} in place of pictures on the disk."""
+    figures = {}
+    monkeypatch.setattr(
+        report, "save_figure", lambda figure, path: figures.update({path.name: figure})
+    )
+    return figures
+
+
+def scores(confusion):
+    confusion = np.array(confusion)
+    n = int(confusion.sum())
+    return {
+        "n": n, "accuracy": float(np.trace(confusion) / n), "ci95": [0.1234, 0.5678],
+        "macro_recall": 0.21, "macro_f1": 0.22, "top2": 0.23, "nll": 1.24, "ece": 0.25,
+        "recall": dict.fromkeys(CLASSES, 0.5), "confusion": confusion.tolist(), "majority": 0.26,
+        "calibrated": {"nll": 1.27, "ece": 0.28},
+        "coverage": [
+            {"threshold": 0.0, "kept": 1.0, "accuracy": 0.31},
+            {"threshold": 0.95, "kept": 0.0, "accuracy": None},
+        ],
+    }  # fmt: skip
+
+
+def random_confusion(seed):
+    return np.random.default_rng(seed).integers(0, 100, (7, 7))
+
+
+def test_describe_counts_each_class_of_each_split():
+    train = Faces(np.zeros((1234, 48, 48), np.uint8), np.repeat([0, 3, 6], [4, 1200, 30]))
+    valid = Faces(np.zeros((3, 48, 48), np.uint8), np.array([1, 1, 2]))
+    dataset = Dataset("fer2013", {}, "faces.zip", "0123456789abcdef" * 4, notice="")
+    first, header, *rows = report.describe(dataset, {"train": train, "valid": valid}).splitlines()
+    assert first == "data: fer2013 from faces.zip, sha256 0123456789abcdef"
+    assert header.split() == ["split", "images", *CLASSES]
+    assert [row.split() for row in rows] == [
+        ["train", "1,234", "4", "0", "0", "1,200", "0", "0", "30"],
+        ["valid", "3", "0", "2", "1", "0", "0", "0", "0"],
+    ]
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "ten_crop"])
+def test_score_table(tta):
+    split = scores(random_confusion(0))
+    result = {
+        "weights": "best checkpoint", "data": "drawn_faces", "epoch": 12, "tta": tta,
+        "temperature": 1.29,
+        "splits": {"train": split, "test": split}, "clean": {"test": split | {"n": 17}},
+        "no_near_twins": {"test": split | {"n": 15}},
+    }  # fmt: skip
+    first, header, *rows = report.score_table(result, "runs/x").splitlines()
+    assert first.startswith("scores of best checkpoint (epoch 12)")
+    assert "drawn_faces" in first and "runs/x/eval.json" in first
+    assert ("image and mirror" in first) == (tta == "flip")
+    assert ("single view" in first) == (tta == "none")
+    assert header.index("accuracy") < header.index("majority") < header.index("ECE")
+    numbers = [
+        f"{split['accuracy']:.4f}", "0.1234-0.5678", "0.2600", "0.2100", "0.2200", "0.2300",
+        "1.2400", "0.2500", "0.2800",
+    ]  # fmt: skip
+    assert rows[0].split() == ["train", f"{split['n']:,}", *numbers]
+    assert rows[1].split() == ["test", f"{split['n']:,}", *numbers]
+    assert rows[2].split() == ["test,", "clean", "17", *numbers]
+    assert rows[3].split() == ["test,", "without", "near", "twins", "15", *numbers]
+    assert "majority" in " ".join(rows[4:]) and "1.290" in rows[-1]
+    assert ("five crops" in first) == (tta == "ten_crop")
+    del result["no_near_twins"]  # of a run that is older than the row
+    assert "15" not in report.score_table(result, "runs/x").split()
+
+
+def test_coverage_table_leaves_train_out():
+    one = scores(random_confusion(0))
+    other = one | {"coverage": [row | {"accuracy": 0.75} for row in one["coverage"]]}
+    result = {"splits": {"train": one, "valid": one, "PublicTest": other}}
+    header, *rows = report.coverage_table(result).splitlines()
+    assert header.split() == [
+        "probability", "valid:", "kept,", "right", "PublicTest:", "kept,", "right",
+    ]  # fmt: skip
+    assert [row.split()[2:] for row in rows] == [
+        ["0.00", "1.0000", "0.3100", "1.0000", "0.7500"],
+        ["0.95", "0.0000", "-", "0.0000", "0.7500"],
+    ]
+
+
+def test_confusion_shows_percent_of_the_true_class_and_counts(saved, tmp_path):
+    test, valid = random_confusion(1), random_confusion(2)
+    test[1] = 0  # a class without images
+    names = {"train": random_confusion(3), "valid": valid, "PublicTest": test}
+    report.draw_confusion(tmp_path / "run", {k: scores(v) for k, v in names.items()}, "fer2013")
+    figure = saved["confusion.png"]
+    assert "fer2013" in figure.get_suptitle()
+    assert [a.get_title().split(":")[0] for a in figure.axes] == ["valid", "PublicTest"]
+    axes = figure.axes[1]
+    assert f"{np.trace(test) / test.sum():.1%} of {test.sum():,}" in axes.get_title()
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == list(CLASSES)
+    assert len(axes.texts) == 49
+    for text in axes.texts:
+        column, row = text.get_position()
+        share = test[row, column] / max(test[row].sum(), 1)
+        assert text.get_text() == f"{100 * share:.0f} %\n{test[row, column]}"
+    np.testing.assert_allclose(
+        axes.images[0].get_array(), test / np.maximum(test.sum(1, keepdims=True), 1)
+    )
+
+
+def test_the_figure_is_written_where_it_belongs(tmp_path):
+    report.draw_confusion(tmp_path, {"test": scores(random_confusion(0))}, "fer2013")
+    assert (tmp_path / "figures" / "confusion.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,97 @@
+"""The report of a run on sentences: scores beside the baselines, translations, letters."""
+
+import base64
+import io
+import sys
+
+import pytest
+from fontTools.ttLib import TTFont
+
+from seq_jax.report import page as report_html
+from train_jax.report.page import Table
+from train_jax.report.run import Run
+from train_jax.run.errors import UserError
+
+
+def scores(value):
+    found = {"n": 40, "accuracy_pad_counted": value + 0.3}
+    for key in ("token_accuracy", "chrf++", "bleu", "exact_match"):
+        found |= {key: value, f"{key}_ci95": [value - 0.1, value + 0.1]}
+    return found
+
+
+RESULT = {
+    "data": "phrasebook", "sha256": "ab" * 32, "scored": "epoch 9", "verdict": "It is <better>.",
+    "splits": {"train": scores(0.6), "test": scores(0.5)},
+    "baselines": {"test": {"pad_only": scores(0.1), "nearest_neighbour": scores(0.4)}},
+}  # fmt: skip
+
+
+def write(folder, rows, header="split\tsource\treference\thypothesis"):
+    text = "\n".join([header, *("\t".join(row) for row in rows)]) + "\n"
+    (folder / "translations.tsv").write_text(text, encoding="utf-8")
+    return Run(folder, "run", {"config": {}}, [], RESULT, "")
+
+
+def test_baselines_stand_below_their_split(tmp_path):
+    run = write(tmp_path, [("test", "hello", "ನಮಸ್ಕಾರ", "ನಮಸ್ಕಾರ")])
+    section = report_html.sections(run)[0]
+    text, table = section.parts
+    assert text.text == "It is <better>."
+    assert [row[0] for row in table.rows] == [
+        "train", "test", "test: pad only", "test: nearest neighbour",
+    ]  # fmt: skip
+    assert table.rows[1] == [
+        "test", "40", "0.500 [0.400, 0.600]", "0.5 [0.4, 0.6]", "0.5 [0.4, 0.6]",
+        "0.500 [0.400, 0.600]", "0.800",
+    ]  # fmt: skip
+    assert table.note.startswith("Epoch 9.")
+    main = report_html.main_score(RESULT)
+    assert (main.value, main.low, main.high, main.baseline) == (0.5, 0.4, 0.6, 0.4)
+    assert report_html.sections(run._replace(scores=None))[0].parts
+
+
+def test_samples_are_of_the_last_split_and_spread_over_it(tmp_path):
+    rows = [("train", f"t{i}", "ಕ", "ಕ") for i in range(9)]
+    rows += [("test", f"e{i}", f"ಮನೆ {i}", f"ಮನೆ {i if i % 2 else 'x'}") for i in range(100)]
+    section = report_html.translation_section(write(tmp_path, rows).workdir)
+    (table,) = [p for p in section.parts if isinstance(p, Table)]
+    places = [int(row[0][1:]) for row in table.rows]
+    assert places == list(range(0, 100, 5)) and len(places) <= report_html.SAMPLES
+    for place, row in zip(places, table.rows, strict=True):
+        assert row == [f"e{place}", f"ಮನೆ {place}", f"ಮನೆ {place if place % 2 else 'x'}",
+                       "yes" if place % 2 else ""]  # fmt: skip
+    assert "20 of the 100 sentences of test" in section.parts[0].text
+
+
+def test_an_empty_translation_is_a_row_and_a_wrong_file_is_named(tmp_path):
+    run = write(tmp_path, [("test", "hello", "ಕ", "")])
+    (table,) = report_html.translation_section(run.workdir).parts[1:]
+    assert table.rows == [["hello", "ಕ", "", ""]]
+    for rows, header in (([("test", "a")], "split\tsource\treference\thypothesis"), ([], "x")):
+        write(tmp_path, rows, header)
+        with pytest.raises(UserError, match="translations.tsv"):
+            report_html.translation_section(tmp_path)
+    (tmp_path / "translations.tsv").unlink()
+    assert report_html.translation_section(tmp_path).parts == []
+
+
+def test_without_the_font_there_is_a_page_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "manimgx_fonts", None)
+    assert report_html.fonts() == []
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "manimgx_fonts" in said
+
+
+def test_the_font_in_the_page_shapes_kannada():
+    """It has the letters, and the rules (GSUB) that join them into syllables."""
+    pytest.importorskip("manimgx_fonts")
+    (font,) = report_html.fonts()
+    kind, data = font.uri.split(";base64,")
+    assert kind == "data:font/ttf"
+    loaded = TTFont(io.BytesIO(base64.b64decode(data)))
+    letters = set(map(ord, "ನಮಸ್ಕಾರ ಆರ್ಥಿಕ ಅಭಿವೃದ್ಧಿ".replace(" ", "")))
+    assert letters <= set(loaded.getBestCmap())
+    scripts = {record.ScriptTag for record in loaded["GSUB"].table.ScriptList.ScriptRecord}
+    assert {"knda", "knd2"} & scripts
+    assert "U+0C80-0CFF" in font.range

@@ -1,0 +1,329 @@
+"""report.html: what is read from a workdir, what is computed from it, and a page that stands alone.
+
+The runs are folders with the files of a run, written by hand.
+"""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import matplotlib.colors
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from train_jax.report import compare as report_compare
+from train_jax.report import page as report_html
+from train_jax.report import run as report_run
+from train_jax.report.page import (
+    Card,
+    Cards,
+    Details,
+    Facts,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    Text,
+)
+from train_jax.report.write import write_report
+from train_jax.run.errors import UserError
+
+CONFIG = {
+    "task": "toy",
+    "data": {"path": ""},
+    "model": {"features": [1, 2]},
+    "train": {"seed": 3},
+    "schedule": {"learning_rate": 0.1},
+    "checkpoint": {"monitor": "val_loss", "mode": "min"},
+    "plateau": {
+        "enabled": True, "monitor": "val_loss", "mode": "min", "factor": 0.5, "patience": 2,
+        "min_delta": 0.0, "cooldown": 0, "min_lr": 0.0,
+    },
+    "early_stop": {
+        "enabled": True, "monitor": "val_loss", "mode": "min", "patience": 3, "min_delta": 0.0,
+        "baseline": None, "start_from_epoch": 0,
+    },
+}  # fmt: skip
+LOSSES = [3.0, 2.0, 2.5, 2.4, 2.6]  # bad: 3, 4 (cut), 5 (third bad one: stop)
+
+
+def make_run(workdir, *, losses=LOSSES, scores="default", model="", identity=None, **changes):
+    """A workdir as train_jax/run/workdir.py leaves it."""
+    workdir.mkdir(parents=True)
+    config = json.loads(json.dumps(CONFIG)) | changes
+    record = {
+        "config": config,
+        "identity": identity or {"data": "toys", "train_sha256": "ab" * 32},
+        "command": "launch.py --config=<script>alert(1)</script>",
+        "git_commit": "abc", "versions": {"jax": "9.9"}, "machine": "m", "started": "today",
+    }  # fmt: skip
+    (workdir / "config.json").write_text(json.dumps(record))
+    rows = ["epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds,toys/s"]
+    rows += [f"{e},{v + 1},0.5,{v},0.4,0.1,{10.0 * e},{100.0 * e}" for e, v in
+             enumerate(losses, start=1)]  # fmt: skip
+    if losses:
+        (workdir / "metrics.csv").write_text("\n".join(rows) + "\n")
+    if scores == "default":
+        scores = {"splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "cd" * 32}
+    if scores:
+        (workdir / "eval.json").write_text(json.dumps(scores))
+    if model:
+        (workdir / "model.txt").write_text(model)
+    return workdir
+
+
+def main_score(scores):
+    value = scores["splits"]["test"]["score"]
+    return report_run.Score("score on test", 50, value, value - 0.1, value + 0.1, 0.2, 2)
+
+
+def report(*workdirs, sections=lambda run: [Section("Own", [Text("own text")])], base=CONFIG):
+    return write_report(workdirs, base=base, sections=sections, main_score=main_score)
+
+
+class Page(HTMLParser):
+    """The page, with its tags balanced, and what it would load."""
+
+    VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.loads, self.text = [], [], [], []
+        self.feed(html)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [v for k, v in attributes if k in ("src", "href", "xlink:href", "data")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [v for k, v in attributes if k in ("src", "href", "xlink:href", "data")]
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes another tag"
+
+    def handle_data(self, data):
+        if not {"style", "svg"} & set(self.open):
+            self.text.append(data)
+
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def read(path):
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert all(url.startswith(("#", "data:")) for url in page.loads), page.loads
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"@import|url\((?!\"?(data:|#))", html)
+    return page
+
+
+# a run
+
+
+def test_a_page_says_what_was_run_and_stands_alone(tmp_path):
+    run = make_run(tmp_path / "seed<3", model="Net  shape\ntrainable    1,234\n")
+    path = report(run)
+    assert path == run / "report.html"
+    page = read(path)
+    words = page.words()
+    assert "seed<3: score on test 0.50 [0.40, 0.60]" in words
+    for part in (
+        "launch.py --config=<script>alert(1)</script>", "jax 9.9", "abc", "today", "own text",
+        "ab" * 32, "cd" * 32, "trainable 1,234", "2 min 30 s for 5",
+        "30 s (median), the slowest 50", "toys/s 300 (median",
+    ):  # fmt: skip
+        assert part in words, part
+    assert page.tags.count("svg") == 3  # loss, accuracy, learning rate
+    order = [words.index(t) for t in ("own text", "command", "5 epochs;", "median")]
+    assert order == sorted(order)
+
+
+def test_a_run_without_epochs_and_scores_has_a_page_too(tmp_path):
+    words = read(report(make_run(tmp_path / "new", losses=[], scores=None))).words()
+    assert "No epoch is finished yet." in words and "Timing" not in words
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[]"),
+        ("metrics.csv", "epoch,loss\n1,2\n"),
+        ("metrics.csv", "epoch,loss,lr,seconds\n1,x,1,1\n"),
+        ("eval.json", "{"),
+        ("eval.json", "{}"),
+        ("eval.json", '{"splits": {}, "data": "", "sha256": ""}'),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, file, text):
+    run = make_run(tmp_path / "run")
+    (run / file).write_text(text)
+    with pytest.raises(UserError, match=file):
+        report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_a_folder_without_a_run_and_a_run_of_another_task_are_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        report(tmp_path / "nothing")
+    run = make_run(tmp_path / "run")
+    with pytest.raises(UserError, match="task 'toy', and not of 'fer'"):
+        report(run, base={"task": "fer"})
+
+
+# what is computed
+
+
+def read_run(tmp_path, **settings):
+    return report_run.read_run(make_run(tmp_path / "run", **settings))
+
+
+def test_plateau_cuts_and_early_stop(tmp_path):
+    run = read_run(tmp_path)
+    assert report_run.plateau_cuts(run) == [4]
+    assert report_run.stopped_early(run)
+    words = report_run.history(run).parts[0].text
+    assert words == (
+        "5 epochs; epoch 2, the best by val_loss, is evaluated. Plateau: learning rate × 0.5 after "
+        "epoch 4. Stopped early after epoch 5."
+    )
+
+
+def test_two_cuts_without_early_stop(tmp_path):
+    off = CONFIG["early_stop"] | {"enabled": False}
+    run = read_run(tmp_path, losses=[2.0, 3.0, 3.0, 3.0, 3.0, 1.0], early_stop=off)
+    assert report_run.plateau_cuts(run) == [3, 5]
+    assert not report_run.stopped_early(run)
+    assert "after epoch 3, 5." in report_run.history(run).parts[0].text
+    assert "Stopped" not in report_run.history(run).parts[0].text
+
+
+def test_a_plateau_that_is_off_never_cuts(tmp_path):
+    run = read_run(tmp_path, plateau=CONFIG["plateau"] | {"enabled": False})
+    assert report_run.plateau_cuts(run) == []
+    assert "lateau" not in report_run.history(run).parts[0].text
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 1)])
+def test_the_first_of_equal_epochs_is_the_best(tmp_path, mode, best):
+    run = read_run(tmp_path, losses=[5.0, 1.0, 5.0, 1.0],
+                   checkpoint={"monitor": "val_loss", "mode": mode})  # fmt: skip
+    assert report_run.best_epoch(run) == best
+
+
+def test_curves_carry_their_marks():
+    rows = [{"epoch": e, "loss": 4.0 - e, "val_loss": 5.0 - e, "lr": 0.1} for e in (1, 2, 3)]
+    marks = {"best epoch": ([2], "C2", "--"), "plateau cut": ([1, 3], "C3", ":")}
+    (axes,) = report_run.curve(rows, "loss", marks).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_array_equal(lines["train"].get_ydata(), [3, 2, 1])
+    np.testing.assert_array_equal(lines["validation"].get_ydata(), [4, 3, 2])
+    assert lines["best epoch"].get_xdata()[0] == 2
+    red = [line.get_xdata()[0] for line in axes.lines
+           if matplotlib.colors.same_color(line.get_color(), "C3")]  # fmt: skip
+    assert red == [1, 3]
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["train", "validation", "best epoch", "plateau cut"]
+
+
+def test_changed_fields_name_both_values_and_know_no_tuples():
+    base = {"a": 1, "model": {"features": (1, 2), "gone": 0}, "newer": {"x": 1}}
+    config = {"a": 2, "model": {"features": [1, 2], "new": "it: is"}, "older": {"y": 2}}
+    assert report_run.changed_fields(base, config) == [
+        ["a", "1", "2"],
+        ["model.gone", "0", "'(absent)'"],
+        ["model.new", "'(absent)'", "'it: is'"],
+    ]
+
+
+# several runs
+
+
+def test_a_comparison_puts_the_best_first_and_names_the_differences(tmp_path):
+    scores = {"data": "toys", "sha256": "cd" * 32}
+    worse = make_run(tmp_path / "a" / "same", scores=scores | {"splits": {"test": {"score": 0.3}}},
+                     model="trainable   7,654\n")  # fmt: skip
+    better = make_run(tmp_path / "b" / "same", train={"seed": 4}, losses=LOSSES[:2])
+    path = report(worse, better)
+    assert path == tmp_path / "comparison.html"
+    page = read(path)
+    words = page.words()
+    assert words.index("b/same") < words.index("a/same")
+    assert "0.50 [0.40, 0.60]" in words and "0.30 [0.20, 0.40]" in words and "7,654" in words
+    assert re.search(r"train\.seed 3 4 ", words)  # in the order of the command
+    assert "plateau.factor" not in words and "Careful" not in words
+    assert page.tags.count("svg") == 3  # scores, loss, accuracy
+
+
+def test_runs_on_other_data_are_told_apart(tmp_path):
+    one = make_run(tmp_path / "one")
+    other = make_run(tmp_path / "other", identity={"data": "toys", "train_sha256": "ef" * 32})
+    assert "trained on different data" in read(report(one, other)).words()
+    third = make_run(tmp_path / "third", scores={
+        "splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "00" * 32})  # fmt: skip
+    assert "scored on different data" in read(report(one, third)).words()
+
+
+def test_a_run_that_is_not_scored_comes_last(tmp_path):
+    runs = [report_run.read_run(make_run(tmp_path / name, scores=scores, losses=losses))
+            for name, scores, losses in (("a", None, []), ("b", "default", LOSSES))]  # fmt: skip
+    table = report_compare.table(runs, [None, main_score(runs[1].scores)])
+    assert [row[0] for row in table.rows] == ["b", "a"]
+    assert "not scored" in table.rows[1] and table.rows[1][2] == "0"
+
+
+def test_the_same_run_twice_is_refused(tmp_path):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(UserError, match="twice"):
+        report(run, tmp_path / "run")
+
+
+# the page
+
+
+def test_every_kind_of_part_is_shown_and_escaped(tmp_path):
+    figure = Figure(figsize=(2, 2))
+    figure.subplots().set_title("A&B")
+    sections = [
+        Section("Empty", []),
+        Section("One", [Text("a<b"), Facts([("name<", "value<")]), Details("more<", "x\n  y<")]),
+        Section("Two", [
+            Table(["h<"], [["c<"]], (0,), "note<"),
+            Pictures([Picture(report_html.svg(figure), "caption<")]),
+            Cards([Card(report_html.png_uri("QUJD"), ["line<", "two<"])]),
+        ]),
+    ]  # fmt: skip
+    font = report_html.Font("Some Font", "data:font/ttf;base64,QUJD", "U+0C80-0CFF")
+    report_html.write_page(tmp_path / "page.html", "t<", "s<", sections, [font])
+    page = read(tmp_path / "page.html")
+    words = page.words()
+    for part in ("t<", "s<", "a<b", "name< value<", "more<", "y<", "h<", "c<", "note<",
+                 "caption<", "line< two<"):  # fmt: skip
+        assert part in words, part
+    assert "Empty" not in words
+    assert "data:image/png;base64,QUJD" in page.loads
+    html = (tmp_path / "page.html").read_text()
+    assert '"Some Font", system-ui' in html and "unicode-range: U+0C80-0CFF" in html
+    assert '<td class="number">c&lt;</td>' in html
+    assert {url for url in page.loads if url.startswith("#s")} == {"#s1", "#s2"}
+
+
+def test_svg_fits_its_place_and_is_the_same_each_time():
+    def draw():
+        figure = Figure(figsize=(3, 2))
+        figure.subplots().plot([1, 2], [3, 4])
+        return report_html.svg(figure)
+
+    text = draw()
+    assert text.startswith("<svg") and text.rstrip().endswith("</svg>")
+    start = text[: text.index(">")]
+    assert "viewBox" in start and " width=" not in start and " height=" not in start
+    assert "<metadata>" not in text and "<?xml" not in text
+    assert text == draw()

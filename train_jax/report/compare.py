@@ -1,0 +1,123 @@
+"""Several runs of one task beside each other, as one page."""
+
+from train_jax.report.figure import new_figure, tick_whole_numbers
+from train_jax.report.page import Picture, Pictures, Section, Table, Text, svg
+from train_jax.report.run import Run, Score, best_epoch
+from train_jax.run.log import duration
+from train_jax.run.workdir import differences
+
+
+def comparison(runs: list[Run], scores: list[Score | None]) -> list[Section]:
+    """Sections: the scores, how the settings differ, the curves. `scores` are those of `runs`."""
+    return [
+        Section("Scores", [*warnings(runs), table(runs, scores), *score_picture(runs, scores)]),
+        Section("What differs", settings(runs)),
+        Section("History", histories(runs)),
+    ]
+
+
+def table(runs, scores) -> Table:
+    """A row for each run, the best score first."""
+    order = sorted(range(len(runs)), key=lambda i: -(scores[i].value if scores[i] else -1))
+    monitor = {run.config["checkpoint"]["monitor"] for run in runs}
+    header = ["run", "parameters", "epochs", "best epoch", *sorted(monitor), "score [95 %]",
+              "baseline", "n", "time"]  # fmt: skip
+    rows = []
+    for run, score in ((runs[i], scores[i]) for i in order):
+        best = best_epoch(run)
+        values = [f"{run.history[best - 1][m]:.4f}" if best else "-" for m in sorted(monitor)]
+        told = (
+            [score.text(), f"{score.baseline:.{score.digits}f}", f"{score.n:,}"]
+            if score else ["not scored", "-", "-"]
+        )  # fmt: skip
+        seconds = duration(sum(row["seconds"] for row in run.history))
+        rows.append(
+            [run.name, parameters(run), str(len(run.history)), str(best or "-"), *values,
+             *told, seconds]
+        )  # fmt: skip
+    named = sorted({score.name for score in scores if score})
+    return Table(header, rows, range(1, len(header)), f"Score: {', '.join(named) or 'none yet'}.")
+
+
+def parameters(run: Run) -> str:
+    """The number of trainable parameters, as model.txt tells it."""
+    found = [line.split()[-1] for line in run.model.splitlines() if line.startswith("trainable")]
+    return found[0] if found else "-"
+
+
+def warnings(runs) -> list[Text]:
+    """What makes the scores hard to compare."""
+    hashes = {(run.scores or {}).get("sha256") for run in runs} - {None}
+    trained = {
+        str({k: v for k, v in run.record["identity"].items() if "sha256" in k}) for run in runs
+    }
+    texts = []
+    if len(hashes) > 1:
+        texts.append(Text("Careful: these runs were scored on different data."))
+    elif len(trained) > 1:
+        texts.append(Text("Careful: these runs were trained on different data or splits."))
+    return texts
+
+
+def score_picture(runs, scores) -> list[Pictures]:
+    """Each score with its interval, and its baseline as a cross."""
+    shown = [(r, s) for r, s in zip(runs, scores, strict=True) if s]
+    if not shown:
+        return []
+    shown.sort(key=lambda pair: pair[1].value)
+    figure = new_figure(6, 0.9 + 0.35 * len(shown))
+    axes = figure.subplots()
+    for place, (_, s) in enumerate(shown):
+        axes.plot([s.low, s.high], [place, place], color="C0", lw=2)
+        axes.plot(s.value, place, "o", color="C0")
+        axes.plot(s.baseline, place, "x", color="grey")
+    axes.set_yticks(range(len(shown)), [run.name for run, _ in shown])
+    axes.margins(y=0.15)
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_title("score with 95 % interval; ×: baseline", fontsize=10)
+    return [Pictures([Picture(svg(figure))])]
+
+
+def settings(runs) -> list:
+    """A row for each field of the config in which the runs differ."""
+    first = runs[0].config
+    fields = {
+        line.split(": ", 1)[0]
+        for run in runs[1:] for line in differences(first, run.config)
+    }  # fmt: skip
+    rows = [[field, *(_value(run.config, field) for run in runs)] for field in sorted(fields)]
+    if not rows:
+        return [Text("All settings are the same.")]
+    return [Table(["field", *(run.name for run in runs)], rows)]
+
+
+def _value(config, field) -> str:
+    for key in field.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return "-"
+        config = config[key]
+    return repr(config)
+
+
+def histories(runs) -> list:
+    """One picture a metric, one colour a run; training dotted."""
+    with_rows = [run for run in runs if run.history and "val_loss" in run.history[0]]
+    if not with_rows:
+        return []
+    names = [n for n in with_rows[0].history[0] if f"val_{n}" in with_rows[0].history[0]]
+    pictures = []
+    for name in names:
+        figure = new_figure(6, 4)
+        axes = figure.subplots()
+        for number, run in enumerate(with_rows):
+            epochs = [row["epoch"] for row in run.history]
+            color = f"C{number % 10}"
+            axes.plot(epochs, [row[name] for row in run.history], ":", color=color)
+            axes.plot(epochs, [row[f"val_{name}"] for row in run.history], color=color,
+                      label=run.name)  # fmt: skip
+        axes.set(xlabel="epoch", title=f"{name}: validation (dotted: training)")
+        tick_whole_numbers(axes.xaxis)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+        pictures.append(Picture(svg(figure)))
+    return [Pictures(pictures)]

@@ -1,0 +1,225 @@
+"""What report.html says of any run, read from the files in its workdir."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+from train_jax import early_stop, plateau
+from train_jax.report.figure import new_figure, tick_whole_numbers
+from train_jax.report.page import Details, Facts, Picture, Pictures, Section, Table, Text, svg
+from train_jax.run.errors import UserError
+from train_jax.run.log import duration, read_csv
+from train_jax.run.workdir import differences, read_config
+
+
+class Run(NamedTuple):
+    """The files of a workdir."""
+
+    workdir: Path
+    name: str  # in a comparison, as much of the path as tells runs apart
+    record: dict  # config.json
+    history: list[dict]  # metrics.csv, [] before the first epoch
+    scores: dict | None  # eval.json
+    model: str  # model.txt, '' if it is not there
+
+    @property
+    def config(self) -> dict:
+        return self.record["config"]
+
+
+class Score(NamedTuple):
+    """The one number by which runs of a task are compared, with its 95 % interval."""
+
+    name: str  # 'accuracy on PublicTest'
+    n: int
+    value: float
+    low: float
+    high: float
+    baseline: float
+    digits: int
+
+    def text(self) -> str:
+        d = self.digits
+        return f"{self.value:.{d}f} [{self.low:.{d}f}, {self.high:.{d}f}]"
+
+
+def read_run(workdir: Path) -> Run:
+    """UserError if there is no run, or a file of it is not what a run writes."""
+    record = read_config(workdir)
+    history, scores = [], None
+    path = workdir / "metrics.csv"
+    try:
+        if path.exists():
+            history = read_csv(path)
+            if any(not {"epoch", "lr", "seconds", "loss"} <= row.keys() for row in history):
+                raise ValueError("a column is missing")
+        path = workdir / "eval.json"
+        if path.exists():
+            scores = json.loads(path.read_text(encoding="utf-8"))
+            scores["splits"], scores["data"], scores["sha256"]  # noqa: B018, KeyError or TypeError
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not what a run writes ({error!r}): run --mode=train or --mode=eval again"
+        ) from error
+    path = workdir / "model.txt"
+    model = path.read_text(encoding="utf-8") if path.exists() else ""
+    return Run(workdir, workdir.resolve().name, record, history, scores, model)
+
+
+def best_epoch(run: Run) -> int | None:
+    """The epoch, from 1, that is evaluated; of equal ones the first. None before the first."""
+    c = run.config["checkpoint"]
+    if not run.history:
+        return None
+    if c.get("select") == "last":
+        return len(run.history)
+    values = [row[c["monitor"]] for row in run.history]
+    return 1 + values.index(min(values) if c["mode"] == "min" else max(values))
+
+
+def plateau_cuts(run: Run) -> list[int]:
+    """The epochs, from 1, after which ReduceLROnPlateau lowered the learning rate."""
+    c = dict(run.config["plateau"])
+    enabled, monitor = c.pop("enabled"), c.pop("monitor")
+    state, cuts = plateau.init(mode=c["mode"]), []
+    for row in run.history if enabled else ():
+        base_lr = run.config["schedule"]["learning_rate"]
+        new = plateau.update(state, row[monitor], base_lr=base_lr, **c)
+        if new.scale < state.scale:
+            cuts.append(int(row["epoch"]))
+        state = new
+    return cuts
+
+
+def stopped_early(run: Run) -> bool:
+    """Whether EarlyStopping ended the run."""
+    c = dict(run.config["early_stop"])
+    enabled, monitor = c.pop("enabled"), c.pop("monitor")
+    state = early_stop.init(mode=c["mode"])
+    for number, row in enumerate(run.history if enabled else ()):
+        state = early_stop.update(state, row[monitor], number, **c)
+    return bool(state.stop)
+
+
+def what_was_run(run: Run, base: dict) -> Section:
+    """Command, versions, data; and where the config differs from the base config of the task."""
+    r, identity = run.record, run.record["identity"]
+    versions = ", ".join(f"{name} {version}" for name, version in r.get("versions", {}).items())
+    rows = [
+        ("command", r.get("command", "")),
+        ("started", r.get("started", "")),
+        ("commit", r.get("git_commit", "")),
+        ("versions", versions),
+        ("machine", r.get("machine", "")),
+        ("seed", str(run.config["train"]["seed"])),
+        ("data", str(identity.get("data", ""))),
+    ]
+    rows += [(key, str(value)) for key, value in identity.items() if "sha256" in key]
+    if run.scores:
+        rows.append(("sha256 of all splits", run.scores["sha256"]))
+    changed = changed_fields(base, run.config)
+    name = f"configs/{run.config['task']}_base.py"
+    parts = [
+        Facts(rows),
+        Text(f"Settings that differ from {name}:" if changed else f"All settings are of {name}."),
+    ]
+    if changed:
+        parts.append(Table(["field", "base", "this run"], changed))
+    return Section(
+        "What was run", [*parts, Details("the whole config", json.dumps(run.config, indent=1))]
+    )
+
+
+def changed_fields(base: dict, config: dict) -> list[list[str]]:
+    """[field, value in base, value here] for what differs. A section of a mode that one of them
+    lacks, being of another version, is no difference."""
+    base = json.loads(json.dumps(base))  # through JSON, which knows no tuples
+    shared = {key: value for key, value in config.items() if key in base}
+    rows = []
+    for line in differences({key: base[key] for key in shared}, shared):
+        field, values = line.split(": ", 1)
+        rows.append([field, *values.split(" -> ", 1)])
+    return rows
+
+
+def history(run: Run) -> Section:
+    """The curves, with the best epoch, the plateau's cuts and the early stop marked."""
+    if not run.history:
+        return Section("History", [Text("No epoch is finished yet.")])
+    best, cuts, stopped = best_epoch(run), plateau_cuts(run), stopped_early(run)
+    c = run.config["checkpoint"]
+    chosen = "the last" if c.get("select") == "last" else f"the best by {c['monitor']}"
+    words = [f"{len(run.history)} epochs; epoch {best}, {chosen}, is evaluated."]
+    if cuts:
+        factor = run.config["plateau"]["factor"]
+        words.append(f"Plateau: learning rate × {factor:g} after epoch {_listing(cuts)}.")
+    elif run.config["plateau"]["enabled"]:
+        words.append("The plateau never cut the learning rate.")
+    if stopped:
+        words.append(f"Stopped early after epoch {len(run.history)}.")
+    marks = {"best epoch": ([best], "C2", "--"), "plateau cut": (cuts, "C3", ":")}
+    marks["early stop"] = ([len(run.history)] if stopped else [], "black", "-.")
+    names = [n for n in run.history[0] if f"val_{n}" in run.history[0]] or ["loss", "accuracy"]
+    pictures = [Picture(svg(curve(run.history, name, marks))) for name in [*names, "lr"]]
+    return Section("History", [Text(" ".join(words)), Pictures(pictures)])
+
+
+def curve(rows, name, marks):
+    """A column of metrics.csv by epoch, with val_ beside it; `marks` {name: (epochs, color, ls)}"""
+    figure = new_figure(4.6, 3.3)
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    style = ".-" if len(rows) < 40 else "-"
+    axes.plot(epochs, [row[name] for row in rows], style, label="train", color="C0")
+    if f"val_{name}" in rows[0]:
+        axes.plot(epochs, [row[f"val_{name}"] for row in rows], style, label="validation",
+                  color="C1")  # fmt: skip
+    for label, (places, color, line) in marks.items():
+        for number, epoch in enumerate(places):
+            axes.axvline(epoch, color=color, ls=line, lw=1.2, label=label if not number else None)
+    if name == "lr":
+        steady = len({row[name] for row in rows}) == 1
+        axes.set(ylim=(0, 1.2 * rows[0][name])) if steady else axes.set_yscale("log")
+    axes.set(xlabel="epoch", title="learning rate" if name == "lr" else name.replace("_", " "))
+    tick_whole_numbers(axes.xaxis)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def model(run: Run) -> Section:
+    """How many parameters there are, and the whole table, if the run wrote one."""
+    totals = [line.rsplit(maxsplit=1) for line in run.model.splitlines()
+              if line.startswith(("trainable", "batch statistics"))]  # fmt: skip
+    parts = [Facts(totals), Details("every array with its shape", run.model)]
+    return Section("Model", parts if run.model else [])
+
+
+def timing(run: Run) -> Section:
+    """How long it took."""
+    if not run.history:
+        return Section("Timing", [])
+    seconds = [row["seconds"] for row in run.history]
+    unit = next(name for name in run.history[0] if name.endswith("/s"))
+    rows = [
+        ("all epochs", f"{duration(sum(seconds))} for {len(seconds)}"),
+        (
+            "an epoch",
+            f"{statistics.median(seconds):.3g} s (median), the slowest {max(seconds):.3g}",
+        ),
+        (unit, f"{statistics.median(row[unit] for row in run.history):,.0f} (median, training)"),
+    ]
+    return Section("Timing", [Facts(rows)])
+
+
+def interval(value, low, high, digits) -> str:
+    """'0.662 [0.646, 0.677]'; '-' for a value that is not there."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _listing(numbers) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,78 @@
+"""report.html of one run, comparison.html of several."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from train_jax.report import run as report_run
+from train_jax.report.compare import comparison
+from train_jax.report.page import Font, Section, write_page
+from train_jax.report.run import Run, Score, read_run
+from train_jax.run.errors import UserError
+
+
+def write_report(
+    workdirs: Sequence[Path],
+    *,
+    base: dict,
+    sections: Callable[[Run], list[Section]],
+    main_score: Callable[[dict], Score],
+    fonts: Sequence[Font] = (),
+) -> Path:
+    """Writes WORKDIR/report.html; or for several runs comparison.html, into the folder that holds
+    them all. Reads nothing but what runs leave there.
+
+    Args:
+      workdirs: at least one.
+      base: the base config of the task, to tell what a run changed.
+      sections: those that only this task has.
+      main_score: of what eval.json holds.
+      fonts: for letters that a reader's device may lack.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      UserError: a workdir holds no run, a damaged one, or one of another task.
+    """
+    runs = [read_run(workdir) for workdir in workdirs]
+    for run in runs:
+        if run.config["task"] != base["task"]:
+            raise UserError(
+                f"{run.workdir} is a run of task {run.config['task']!r}, and not of "
+                f"{base['task']!r}: a report is of one task"
+            )
+    scores = [_told(run, lambda run: main_score(run.scores)) if run.scores else None
+              for run in runs]  # fmt: skip
+    if len(runs) == 1:
+        run, score = runs[0], scores[0]
+        path = run.workdir / "report.html"
+        title = f"{run.name}: {score.name} {score.text()}" if score else run.name
+        own = _told(run, sections)
+        about = report_run.what_was_run(run, base)
+        rest = [report_run.model(run), report_run.timing(run)]
+        pages = [*own[:1], about, report_run.history(run), *own[1:], *rest]
+    else:
+        folders = [str(run.workdir.resolve()) for run in runs]
+        if len(set(folders)) < len(folders):
+            raise UserError(f"the same run twice in {', '.join(map(str, workdirs))}")
+        parent = Path(os.path.commonpath(folders))
+        runs = [run._replace(name=os.path.relpath(f, parent))
+                for run, f in zip(runs, folders, strict=True)]  # fmt: skip
+        path = parent / "comparison.html"
+        title = f"{len(runs)} runs in {parent.name}"
+        pages = comparison(runs, scores)
+    data = sorted({str(run.record["identity"].get("data")) for run in runs})
+    write_page(path, title, f"task {base['task']}, data: {', '.join(data)}", pages, fonts)
+    return path
+
+
+def _told(run: Run, function):
+    """function(run); UserError if its files lack what the function reads."""
+    try:
+        return function(run)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{run.workdir}: eval.json or a file beside it is not what this version of the program "
+            f"writes ({error!r}): run --mode=eval again"
+        ) from error

@@ -1,0 +1,159 @@
+"""A folder of weights that runs no code: model.safetensors, and model.json, which says what it is.
+
+model.json, the card, is for people and programs: what the task put into it (model, classes,
+temperature, scores ...), and of every folder "format", "parameters", "batch_statistics", "arrays"
+({name: dtype and shape}) and "sha256" of model.safetensors. README.md says the same in words.
+`load` checks every file against the manifest, see files.py, and the arrays against the card; what
+the card says of the task, the task checks, by `field`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from train_jax import json_text
+from train_jax.run.checkpoint import array_types
+from train_jax.run.errors import UserError
+from train_jax.run.files import check_manifest, write_atomically, write_manifest
+
+FORMAT = 1
+ARRAYS, CARD, README = "model.safetensors", "model.json", "README.md"
+MAX_BYTES = {ARRAYS: 4 << 30, CARD: 16 << 20}  # bounds the memory; fer_lobo has 130 MB
+MEND = "Export the weights again (--mode=train does), or copy the whole folder again."
+
+
+class Weights(NamedTuple):
+    folder: Path
+    variables: dict[str, Any]  # {'params': ..., 'batch_stats': ...} of numpy arrays
+    card: dict[str, Any]  # model.json
+
+
+def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str], half=()):
+    """Writes `variables`, the JSON values `card` and `readme` of the whole card into `folder`, made
+    if it is not there. UserError if the disk is full, say.
+
+    `half`: names of arrays ('params/Conv_0/kernel') that are stored in 16 bits; `load` gives them
+    back in 32.
+    """
+    flat = flatten_dict(jax.device_get(variables), sep="/")
+    flat |= {name: flat[name].astype(np.float16) for name in half}
+    # safetensors writes the memory of an array as it lies there, transposed or not
+    data = safetensors.numpy.save({k: np.asarray(a, order="C") for k, a in flat.items()})
+    counts = {k: sum(a.size for a in jax.tree.leaves(v)) for k, v in variables.items()}
+    card = {
+        "format": FORMAT,
+        **card,
+        "parameters": counts["params"],
+        "batch_statistics": counts.get("batch_stats", 0),
+        "arrays": {name: f"{a.dtype}{a.shape}" for name, a in flat.items()},
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    text = json.dumps(card, indent=1)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / ARRAYS, data)
+    write_atomically(folder / CARD, text)
+    write_atomically(folder / README, readme(json.loads(text)))
+    write_manifest(folder)
+
+
+def load(folder: Path) -> Weights:
+    """The weights of a folder, checked: the SHA-256 of all files, names, shapes, dtypes, and that
+    all is finite.
+
+    Raises:
+        UserError: something is missing, unreadable, damaged or not what the card says.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not there: expected a folder with {CARD} and {ARRAYS}")
+    problems = check_manifest(folder)
+    if problems:
+        raise UserError(f"{folder} is damaged: {problems[0]}. {MEND}")
+    card = _read_card(folder)
+    path = folder / ARRAYS
+    data = _read(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != field(folder, card, "sha256", str):
+        raise UserError(
+            f"{path}: damaged, or of other weights: its SHA-256 is {digest}, and {CARD} says "
+            f"sha256 {card['sha256']}. {MEND}"
+        )
+    try:
+        arrays = safetensors.numpy.load(data)
+    except Exception as error:  # its own, and KeyError on a dtype that numpy lacks
+        raise UserError(f"{path}: no safetensors file ({error!s:.200}). {MEND}") from None
+    expected = field(folder, card, "arrays", dict)
+    _check_same(path, {k: f"{a.dtype}{a.shape}" for k, a in arrays.items()}, expected, CARD)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: {name:.200} holds NaN or infinity. {MEND}")
+    arrays = {k: a.astype(np.float32) if a.dtype == np.float16 else a for k, a in arrays.items()}
+    variables = {"params": {}, "batch_stats": {}} | unflatten_dict(arrays, sep="/")
+    return Weights(folder, variables, card)
+
+
+def check_fit(weights: Weights, like):
+    """Raises UserError unless the weights have the names, shapes and dtypes of `like`, a model's
+    variables (or their `jax.eval_shape`)."""
+    found = array_types(weights.variables)
+    path = weights.folder / ARRAYS
+    _check_same(path, found, array_types(like), f"the model of {CARD}")
+    parameters = sum(math.prod(a.shape) for a in jax.tree.leaves(like["params"]))
+    if field(weights.folder, weights.card, "parameters", int) != parameters:
+        raise UserError(
+            f"{weights.folder / CARD}: parameters is {weights.card['parameters']}, and the arrays "
+            f"hold {parameters}. {MEND}"
+        )
+
+
+def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
+    """card[name], or UserError unless it is there and of that kind. `of`: where the card is a part
+    of model.json, its name there."""
+    value = card.get(name)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        what = "is missing" if name not in card else f"is {value!r:.80}"
+        raise UserError(f"{folder / CARD}: {of}{name} {what}; expected {kind.__name__}. {MEND}")
+    return value
+
+
+def _read_card(folder: Path) -> dict:
+    path = folder / CARD
+    try:
+        card = json_text.parse(_read(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}). {MEND}") from None
+    if not isinstance(card, dict):
+        raise UserError(f"{path}: expected a JSON object. {MEND}")
+    if field(folder, card, "format", int) != FORMAT:
+        raise UserError(f"{path}: format is {card['format']}; this program reads {FORMAT}. {MEND}")
+    return card
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > MAX_BYTES[path.name]:
+            raise UserError(
+                f"{path}: {size:,} bytes, or no regular file; expected a file of at most "
+                f"{MAX_BYTES[path.name]:,}. {MEND}"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}. {MEND}") from None
+
+
+def _check_same(path, found: dict, expected: dict, whose: str):
+    """UserError naming the first array that is not of the same name, dtype and shape in both."""
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise UserError(
+                f"{path}: {name:.200} is {found.get(name, 'absent')!s:.200} in it, and "
+                f"{expected.get(name, 'absent')!s:.200} in {whose}. {MEND}"
+            )
