@@ -22,10 +22,10 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-import launch  # noqa: E402
+from train_jax import process  # noqa: E402
 
-launch.use_eigen_convolutions()
-launch.cache_compilations()
+process.use_eigen_convolutions()
+process.cache_compilations()
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from launch import use_eigen_convolutions, use_huge_pages  # noqa: E402
+from train_jax.process import use_eigen_convolutions, use_huge_pages  # noqa: E402
 
-use_huge_pages()
+use_huge_pages(__file__)
 use_eigen_convolutions()
 
 import importlib  # noqa: E402

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from launch import cache_compilations, use_eigen_convolutions, use_huge_pages  # noqa: E402
+from train_jax.process import cache_compilations, use_eigen_convolutions, use_huge_pages  # noqa: E402
 
-use_huge_pages()
+use_huge_pages(__file__)
 use_eigen_convolutions()
 cache_compilations()
 

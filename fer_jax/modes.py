@@ -30,17 +30,31 @@ from train_jax.report.tables import draw_history, write_model_table
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
-from train_jax.run.workdir import lock_workdir, origin, read_config, write_config
+from train_jax.run.weights import begin_with
+from train_jax.run.workdir import (
+    check_config,
+    is_run,
+    lock_workdir,
+    origin,
+    read_config,
+    write_config,
+)
 
 
-def train(config, workdir: Path):
-    """Trains what the config says into `workdir`; then scores, draws and exports the best epoch."""
+def train(config, workdir: Path, *, base: dict | None = None, init: str | None = None):
+    """Trains what the config says into `workdir`; then scores, draws and exports the best epoch.
+
+    `base`: see `write_config`. `init`: exported weights that a new run begins with.
+    """
     model = build_model(config)
     check_view(config.eval.tta, views_of(model))
     dataset, splits = load_splits(config)
     task = make_task(config, model, dataset, splits)
+    if init:
+        folder = weights_lib.choose(None, Path(init)) if is_run(Path(init)) else Path(init)
+        task = begin_with(task, folder, {"classes": task.identity["classes"]})
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity)
+        write_config(workdir, config.to_dict(), task.identity, base=base)
         print(report.describe(dataset, splits))
         write_model_table(workdir, model, task.init)
         history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
@@ -55,7 +69,7 @@ def train(config, workdir: Path):
         print(f"weights: {workdir / 'export'}")
 
 
-def evaluate(config, workdir: Path, *, weights: str | None):
+def evaluate(config, workdir: Path, *, weights: str | None, base: dict | None = None):
     """Scores `weights`, or else the selected checkpoint of `workdir`, on every split there is."""
     if weights:
         _score_weights(config, workdir, weights)
@@ -66,11 +80,11 @@ def evaluate(config, workdir: Path, *, weights: str | None):
     dataset, splits = load_splits(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity)  # refuses another model or data
+        check_config(workdir, config.to_dict(), task.identity, base=base)
         _score_run(config, workdir, model, task, dataset, splits)
 
 
-def cross_validate(config, workdir: Path):
+def cross_validate(config, workdir: Path, *, base: dict | None = None):
     """Trains a net for each fold of train into `workdir`/fold0 ..., scores each on what it left
     out, and keeps what they say in `workdir`/out_of_fold. Continues as `train` does.
 
@@ -84,7 +98,7 @@ def cross_validate(config, workdir: Path):
             print(f"fold {fold} of 0 to {config.data.folds - 1}", flush=True)
             one = config.copy_and_resolve_references()
             one.data.fold = fold
-            parts.append(_train_fold(one, workdir / f"fold{fold}", model))
+            parts.append(_train_fold(one, workdir / f"fold{fold}", model, base))
         train = fer_data.load(config.data.path).splits["train"]
         found = folds.pool(
             parts, train,
@@ -98,12 +112,12 @@ def cross_validate(config, workdir: Path):
     print(f"predictions: {workdir / 'out_of_fold'}, for data.soft_labels")
 
 
-def _train_fold(config, workdir, model) -> dict:
+def _train_fold(config, workdir, model, base) -> dict:
     """{view: logits f32[n, K]} of the images that a fold leaves out."""
     dataset, splits = load_splits(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity)
+        write_config(workdir, config.to_dict(), task.identity, base=base)
         path = workdir / folds.ARRAYS
         if not path.exists():
             loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
@@ -153,10 +167,10 @@ def explain(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     return explain_run.run(config, workdir, weights=weights, inputs=inputs)
 
 
-def write_report(workdirs: list[Path], base: dict) -> Path:
+def write_report(workdirs: list[Path]) -> Path:
     """Writes report.html of a run, or comparison.html of several; see train_jax/report/write.py."""
     return report_write.write_report(
-        workdirs, base=base, sections=report_html.sections, main_score=report_html.main_score
+        workdirs, task="fer", sections=report_html.sections, main_score=report_html.main_score
     )
 
 

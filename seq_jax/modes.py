@@ -30,20 +30,34 @@ from train_jax.report import write as report_write
 from train_jax.report.tables import draw_history, write_model_table
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
-from train_jax.run.workdir import check_config, lock_workdir, origin, read_config, write_config
+from train_jax.run.weights import begin_with
+from train_jax.run.workdir import (
+    check_config,
+    is_run,
+    lock_workdir,
+    origin,
+    read_config,
+    write_config,
+)
 from train_jax.task import fit_settings
 
 
-def train(config, workdir: Path):
-    """Trains what the config says into `workdir`, then scores the best epoch and draws figures."""
-    train_and_score(config, workdir)
+def train(config, workdir: Path, *, base: dict | None = None, init: str | None = None):
+    """Trains what the config says into `workdir`, then scores the best epoch and draws figures.
+
+    `base`: see `write_config`. `init`: exported weights that a new run begins with.
+    """
+    train_and_score(config, workdir, base=base, init=init)
 
 
-def train_and_score(config, workdir: Path):
+def train_and_score(config, workdir: Path, *, base=None, init=None):
     """As `train`; returns {split: Translations}."""
     dataset, splits, vocabularies, model, task = prepare_run(config)
+    if init:
+        folder = Path(init) / "export" if is_run(Path(init)) else Path(init)
+        task = begin_with(task, folder, {"vocabularies": weights_lib.about(vocabularies)})
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity)
+        write_config(workdir, config.to_dict(), task.identity, base=base)
         for code, vocabulary in zip(config.data.languages, vocabularies, strict=True):
             weights_lib.write_vocabulary(vocabulary_path(workdir, code), vocabulary)
         names = tuple(map(name_of, config.data.languages))
@@ -66,11 +80,11 @@ def train_and_score(config, workdir: Path):
     return translations
 
 
-def evaluate(config, workdir: Path, inputs: str | None = None):
+def evaluate(config, workdir: Path, inputs: str | None = None, base: dict | None = None):
     """Scores the best checkpoint of `workdir` on every split, into eval.json; or on the pairs of
     the file or folder `inputs` alone, which writes nothing."""
     if inputs:
-        translator = load_translator(config, workdir, None)
+        translator = load_translator(config, workdir, None, base)
         pairs = read_pairs(config, inputs, translator.punctuation)
         found = translator.run(translator.variables, pairs.source)
         hypotheses = [best[0].text if best else "" for best in found]
@@ -79,7 +93,7 @@ def evaluate(config, workdir: Path, inputs: str | None = None):
     read_config(workdir)  # refuses a workdir without a run before the data is read
     dataset, splits, vocabularies, model, task = prepare_run(config)
     with lock_workdir(workdir):
-        check_config(workdir, config.to_dict(), task.identity)  # another model, other data ...
+        check_config(workdir, config.to_dict(), task.identity, base=base)
         score(config, workdir, model, task, dataset, splits, vocabularies)
 
 
@@ -93,7 +107,9 @@ def prepare_run(config):
     )  # fmt: skip
 
 
-def translate(config, workdir: Path, inputs: str, weights: str | None = None) -> int:
+def translate(
+    config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
+) -> int:
     """Prints the translation of each line of `inputs`, see translate.answer.
 
     By `weights`; else by the best checkpoint of `workdir`; else, where the config is that of the
@@ -104,7 +120,7 @@ def translate(config, workdir: Path, inputs: str, weights: str | None = None) ->
             f"config: decode.n_best must be from 1 to decode.beam ({config.decode.beam}), got "
             f"{config.decode.n_best}"
         )
-    translator = load_translator(config, workdir, weights)
+    translator = load_translator(config, workdir, weights, base)
     return answer(
         read_chunks(inputs), translator.vocabularies[0],
         lambda sentences: translator.run(translator.variables, sentences),
@@ -113,10 +129,12 @@ def translate(config, workdir: Path, inputs: str, weights: str | None = None) ->
     )  # fmt: skip
 
 
-def score_pairs(config, workdir: Path, inputs: str, weights: str | None = None):
+def score_pairs(
+    config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
+):
     """Prints each pair of the file or folder `inputs` with its log-probability, in nats: LOG P, of
     so many TOKENS, English, Kannada, with tabs between. A pair that is too long has none."""
-    translator = load_translator(config, workdir, weights)
+    translator = load_translator(config, workdir, weights, base)
     if not isinstance(translator.model, EncoderDecoder):
         raise UserError("--mode=score is for an encoder-decoder, such as configs/seq_best.py")
     pairs = read_pairs(config, inputs, translator.punctuation)
@@ -132,11 +150,13 @@ def score_pairs(config, workdir: Path, inputs: str, weights: str | None = None):
         print(f"{value}\t{len(rows[1]) - 1}\t{source}\t{target}")
 
 
-def explain(config, workdir: Path, inputs: str, weights: str | None = None) -> int:
+def explain(
+    config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
+) -> int:
     """Draws the attention over each line of `inputs` into WORKDIR/figures/attention_LINE.png."""
     from seq_jax import explain as pictures  # matplotlib
 
-    translator = load_translator(config, workdir, weights)
+    translator = load_translator(config, workdir, weights, base)
     if getattr(translator.model, "attention", "none") == "none":
         raise UserError("--mode=explain is for a net with attention, such as configs/seq_best.py")
     lines = read_lines(inputs)
@@ -175,7 +195,9 @@ def read_pairs(config, inputs: str, punctuation: str) -> filter.Pairs:
     return pairs
 
 
-def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.Translator:
+def load_translator(
+    config, workdir: Path, weights: str | None, base: dict | None = None
+) -> weights_lib.Translator:
     """See `translate`. UserError if what is there is damaged, or of another config."""
     search = search_of(config)
     if weights:
@@ -185,7 +207,7 @@ def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.T
         if shipped.card["model"] == config.model.to_dict():
             return shipped
     identity = read_identity(workdir)
-    check_config(workdir, config.to_dict(), identity)
+    check_config(workdir, config.to_dict(), identity, base=base)
     vocabularies = read_vocabularies(workdir, identity, config.data.languages)
     model = build_model(config, vocabularies)
     c = config.checkpoint
@@ -240,7 +262,7 @@ def explore_corpus(config, workdir: Path):
     print(filter.describe(load_splits(config)[0].report))
 
 
-def cross_validate(config, workdir: Path):
+def cross_validate(config, workdir: Path, *, base: dict | None = None):
     """Trains every fold into `workdir`/fold0 ... and scores all their test parts together.
 
     Every pair is translated once, by a model that did not train on it. Continues as `train` does.
@@ -257,16 +279,16 @@ def cross_validate(config, workdir: Path):
             print(f"fold {fold} of 0 to {folds - 1}")
             one = config.copy_and_resolve_references()
             one.data.fold = fold
-            translations.append(train_and_score(one, workdir / f"fold{fold}")["test"])
+            translations.append(train_and_score(one, workdir / f"fold{fold}", base=base)["test"])
         dataset = load_splits(config)[0]
         write_scores(workdir, f"all {folds} folds", dataset, {"test": pool(translations)})
 
 
-def write_report(workdirs: list[Path], base: dict) -> Path:
+def write_report(workdirs: list[Path]) -> Path:
     """Writes report.html of a run, or comparison.html of several; see train_jax/report/write.py."""
     return report_write.write_report(
         workdirs,
-        base=base,
+        task="seq",
         sections=report_html.sections,
         main_score=report_html.main_score,
         fonts=report_html.fonts(),

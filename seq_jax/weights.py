@@ -73,10 +73,7 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
         "task": "seq",
         "languages": list(config["data"]["languages"]),
         "model": config["model"],
-        "vocabularies": {
-            side: {"sha256": vocabulary.sha256, "size": len(vocabulary.words)}
-            for side, vocabulary in zip(SIDES, vocabularies, strict=True)
-        },
+        "vocabularies": about(vocabularies),
         "lengths": list(config["data"]["lengths"]),
         "punctuation": config["data"]["punctuation"],
         "decode": {name: config["decode"][name] for name in Search._fields},
@@ -89,6 +86,14 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
         folder, variables, card, readme=functools.partial(model_card.text, folder.name),
         half=flatten_dict(variables, sep="/"),
     )  # fmt: skip
+
+
+def about(vocabularies) -> dict:
+    """What model.json says of the vocabularies of both sides."""
+    return {
+        side: {"sha256": vocabulary.sha256, "size": len(vocabulary.words)}
+        for side, vocabulary in zip(SIDES, vocabularies, strict=True)
+    }
 
 
 def halved(variables):

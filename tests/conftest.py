@@ -9,14 +9,14 @@ import os
 
 import pytest
 
-import launch
+from train_jax import process
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 ON_CPU = os.environ["JAX_PLATFORMS"] == "cpu"
 if not ON_CPU:
-    launch.make_deterministic()
+    process.make_deterministic()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # runs of their own share it
-launch.cache_compilations()  # a run of the suite compiles much twice, in half of its time
+process.cache_compilations()  # a run of the suite compiles much twice, in half of its time
 
 import jax  # noqa: E402, it reads the variables that the lines before set
 

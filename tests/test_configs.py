@@ -16,7 +16,7 @@ from seq_jax import modes as seq_modes
 from train_jax.run.log import read_csv
 
 FOLDER = Path(__file__).parents[1] / "configs"
-NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")
+NAMES = sorted(p.stem for p in FOLDER.glob("*_*.py") if p.stem not in ("__init__", "of_run"))
 DERIVED = [name for name in NAMES if not name.endswith("_base")]
 
 

@@ -5,6 +5,7 @@ blocked: a mistake in a flag must be reported before jax is imported, let alone 
 """
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from fer_jax.predict.faces import has_cascades
+from train_jax import process
 
 ROOT = Path(__file__).parents[1]
 SIMPLE = "--config=configs/fer_simple.py"
@@ -83,7 +85,7 @@ def check_error(result, *words):
         ([SIMPLE, "--wrokdir=x"], ["wrokdir", "workdir"]),
         ([SIMPLE, "stray"], ["stray"]),
         (["--config=configs/fer_bset.py"], ["configs/fer_bset.py"]),
-        (["--mode=train"], ["--config=", "fer_best.py", "fer_simple.py"]),
+        (["--mode=train"], ["--config=NAME", "fer_best", "fer_simple"]),
         ([SIMPLE, "--config.task=fre"], ["task", "fre", "fer"]),
         ([SIMPLE, "--mode=translate"], ["translate", "train, eval", "'fer'"]),
         ([LSTM, "--mode=translat"], ["eval, score, explain, translate", "'translate'"]),
@@ -122,6 +124,36 @@ def test_help_is_readable_and_does_not_import_jax(project):
     for flag in ("--config", "--workdir", "--mode"):
         assert re.search(rf"^ *{flag}: .*[a-z]", result.stdout, re.MULTILINE)
     assert len(result.stdout.splitlines()) < 60
+
+
+@pytest.mark.parametrize("name", ["fer_simple", "fer_simple.py", "configs/fer_simple.py"])
+def test_a_config_is_found_by_name_from_anywhere(project, tmp_path, name):
+    """The one mistake left is the mode; `--config NAME` is a form that absl takes too."""
+    done = subprocess.run(
+        [sys.executable, project / "launch.py", "--mode=evla", "--config", name], cwd=tmp_path,
+        env=environment(project, blocked=True), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    check_error(done, "evla")
+
+
+def test_a_mistyped_config_lists_the_choices_with_the_nearest(project):
+    result = launch(project, "--config=fer_smple")
+    check_error(result, "fer_smple: no such file", "fer_best, ", "seq_lstm", "'fer_simple'")
+    assert "of_run" not in result.stderr and "_base" not in result.stderr
+    check_error(launch(project, "--workdir=nowhere"), "nowhere holds no run", "--config=NAME")
+
+
+def test_no_home_and_no_entry_of_the_user_is_no_traceback(project):
+    env = {k: v for k, v in environment(project, blocked=True).items() if k != "HOME"}
+    program = (
+        "import os, pwd, sys; pwd.getpwuid = lambda uid: {}[uid]\n"
+        "from train_jax import process; process.cache_compilations()\n"
+        "print(os.environ.get('JAX_COMPILATION_CACHE_DIR'))"
+    )
+    env = {k: v for k, v in env.items() if k not in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")}
+    done = subprocess.run([sys.executable, "-c", program], cwd=project, env=env,
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.stdout, done.stderr) == ("None\n", "")
 
 
 def test_the_blocking_works(project):
@@ -209,6 +241,27 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
     assert (workdir / "eval.json").exists()
     assert f"report: {workdir}/report.html" in result.stdout
 
+    # the run knows its config, and its own overrides
+    result = launch(project, "--mode=eval", f"--workdir={workdir}", "--config.eval.tta=flip",
+                    blocked=False)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads((workdir / "eval.json").read_text())["tta"] == "flip"
+    result = launch(project, f"--workdir={workdir}", "--config.optimizer.name=sgd", blocked=False)
+    assert result.returncode == 2 and "holds a run with other settings" in result.stderr
+    # more epochs continue it, since no schedule depends on them; --init begins another run
+    longer = f"--config.train.epochs={EPOCHS + 1}"
+    result = launch(project, f"--workdir={workdir}", longer, blocked=False)
+    assert result.returncode == 0, result.stderr
+    assert f"config.train.epochs: {EPOCHS} -> {EPOCHS + 1}" in result.stdout
+    assert len((workdir / "metrics.csv").read_text().splitlines()) == 1 + EPOCHS + 1
+    result = launch(project, *arguments[2:], SIMPLE, f"--workdir={tmp_path / 'tuned'}",
+                    f"--init={workdir}", blocked=False)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    result = launch(project, *arguments[2:], SIMPLE, f"--workdir={tmp_path / 'other'}",
+                    f"--init={workdir}", "--config.model.dense=5", blocked=False)  # fmt: skip
+    check_error(result, "Dense_0", "model.safetensors")
+    assert not (tmp_path / "other").exists()
+
     (workdir / "report.html").unlink()
     result = launch(project, "--mode=report", f"--workdir={workdir}", blocked=False)  # no --config
     assert result.returncode == 0, result.stderr
@@ -261,8 +314,6 @@ class Owner:
 
 
 def test_starts_anew_with_huge_pages_once(monkeypatch):
-    import launch
-
     class Replaced(Exception):
         pass
 
@@ -273,12 +324,15 @@ def test_starts_anew_with_huge_pages_once(monkeypatch):
     monkeypatch.setattr(os, "execv", execv)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    process.use_huge_pages("launch.py")  # run by another program, such as a notebook
+    monkeypatch.setattr(sys, "argv", ["folder/launch.py", "--config=x"])
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-u", *sys.argv])
     with pytest.raises(Replaced):
-        launch.use_huge_pages()
+        process.use_huge_pages(sys.argv[0])
     # until the new process listens to them
-    assert signal.pthread_sigmask(signal.SIG_UNBLOCK, launch.STOPS) >= set(launch.STOPS)
+    assert signal.pthread_sigmask(signal.SIG_UNBLOCK, process.STOPS) >= set(process.STOPS)
     assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4"
-    launch.use_huge_pages()  # set by now, or by the user
+    process.use_huge_pages(sys.argv[0])  # set by now, or by the user
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -303,10 +357,11 @@ def test_a_signal_after_the_last_line_changes_nothing(project, hear_ctrl_c):
     """It comes when main has returned, and again when Python takes its handlers back."""
     program = """
 import atexit, os, signal, sys, launch
-for s in launch.STOPS:
-    signal.signal(s, launch._stop)
+from train_jax import process
+for s in process.STOPS:
+    signal.signal(s, process.stop)
 launch.main = lambda argv: 7
-atexit.register(lambda: [os.kill(os.getpid(), s) for s in launch.STOPS])
+atexit.register(lambda: [os.kill(os.getpid(), s) for s in process.STOPS])
 sys.exit(launch.run([]))
 """
     done = subprocess.run(
@@ -317,12 +372,10 @@ sys.exit(launch.run([]))
 
 def test_convolutions_are_not_of_ynnpack(monkeypatch):
     """And the user's own choice stays."""
-    import launch
-
     for own in ("", "--xla_force_host_platform_device_count=3"):
         monkeypatch.setenv("XLA_FLAGS", own)
-        launch.use_eigen_convolutions()
-        launch.use_eigen_convolutions()
+        process.use_eigen_convolutions()
+        process.use_eigen_convolutions()
         program = """
 import jax, jax.numpy as jnp
 conv = lambda x, k: jax.lax.conv_general_dilated(
@@ -334,15 +387,13 @@ print(len(jax.devices()), text.count(" convolution("), text.count("ynn_fusion"))
         done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True)
         assert done.stdout.split() == [b"3" if own else b"1", b"1", b"0"], done.stderr
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=individual_dot")
-    launch.use_eigen_convolutions()
+    process.use_eigen_convolutions()
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=individual_dot"
 
 
 def test_the_flag_for_deterministic_kernels_joins_the_others(monkeypatch):
-    import launch
-
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
-    launch.make_deterministic()
+    process.make_deterministic()
     expected = "--xla_force_host_platform_device_count=3 --xla_gpu_deterministic_ops=true"
     assert os.environ["XLA_FLAGS"] == expected
     # and a build for the CPU, which refuses flags that it does not know, takes it
@@ -357,7 +408,7 @@ import os, sys
 sys.argv = ["launch.py", "--config=configs/fer_simple.py", "--config.data.path=drawn",
             "--config.train.deterministic=True", f"--workdir={sys.argv[1]}"]
 import launch
-def train(config, workdir):
+def train(config, workdir, **settings):
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
     raise ERROR
 import fer_jax.modes

@@ -94,6 +94,11 @@ def update(
     return jax.tree.map(lambda new, old: jnp.where(considered, new, old), after, state)
 
 
+def resume(state, *, patience) -> EarlyStopState:
+    """The state of a run that goes on with `patience`: one with more patience stops later."""
+    return state._replace(stop=state.stop & (state.wait >= patience))
+
+
 def validate(*, mode, patience, min_delta, baseline, start_from_epoch):
     """Raises ValueError, naming the value, if a setting of `update` is outside its range."""
     worst_value(mode)

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from train_jax import early_stop as early_stop_lib
 from train_jax import metrics as metrics_lib
 from train_jax import parallel
 from train_jax.epoch import (
@@ -105,6 +106,8 @@ def fit(
     )  # fmt: skip
 
     state, history, elapsed = _resume(checkpoints, state, mesh)
+    patience = early_stop["patience"]
+    state = state.replace(early_stop=early_stop_lib.resume(state.early_stop, patience=patience))
     saver = Saver(checkpoints, min_seconds=checkpoint["min_seconds"])
     log = Log(workdir, history=history, epochs=epochs, unit=task.unit)
     clock = Clock(elapsed)

@@ -81,10 +81,7 @@ def score_picture(runs, scores) -> list[Pictures]:
 def settings(runs) -> list:
     """A row for each field of the config in which the runs differ."""
     first = runs[0].config
-    fields = {
-        line.split(": ", 1)[0]
-        for run in runs[1:] for line in differences(first, run.config)
-    }  # fmt: skip
+    fields = {d.path for run in runs[1:] for d in differences(first, run.config)}
     rows = [[field, *(_value(run.config, field) for run in runs)] for field in sorted(fields)]
     if not rows:
         return [Text("All settings are the same.")]

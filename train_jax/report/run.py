@@ -11,7 +11,7 @@ from train_jax.report.figure import new_figure, tick_whole_numbers
 from train_jax.report.page import Details, Facts, Picture, Pictures, Section, Table, Text, svg
 from train_jax.run.errors import UserError
 from train_jax.run.log import duration, read_csv
-from train_jax.run.workdir import differences, read_config
+from train_jax.run.workdir import read_config
 
 
 class Run(NamedTuple):
@@ -103,7 +103,7 @@ def stopped_early(run: Run) -> bool:
     return bool(state.stop)
 
 
-def what_was_run(run: Run, base: dict) -> Section:
+def what_was_run(run: Run) -> Section:
     """Command, versions, data; and where the config differs from the base config of the task."""
     r, identity = run.record, run.record["identity"]
     versions = ", ".join(f"{name} {version}" for name, version in r.get("versions", {}).items())
@@ -119,29 +119,21 @@ def what_was_run(run: Run, base: dict) -> Section:
     rows += [(key, str(value)) for key, value in identity.items() if "sha256" in key]
     if run.scores:
         rows.append(("sha256 of all splits", run.scores["sha256"]))
-    changed = changed_fields(base, run.config)
-    name = f"configs/{run.config['task']}_base.py"
-    parts = [
-        Facts(rows),
-        Text(f"Settings that differ from {name}:" if changed else f"All settings are of {name}."),
-    ]
-    if changed:
-        parts.append(Table(["field", "base", "this run"], changed))
+    parts = [Facts(rows)]
+    if run.record.get("differs") is not None:  # runs of before 2026-11-26 do not say
+        base = f"configs/{run.config['task']}_base.py"
+        changed = [
+            [d["field"], *(repr(d[k]) if k in d else "-" for k in ("old", "new"))]
+            for d in run.record["differs"]
+        ]
+        if changed:
+            parts.append(Text(f"Settings that differ from {base}:"))
+            parts.append(Table(["field", "base", "this run"], changed))
+        else:
+            parts.append(Text(f"All settings are of {base}."))
     return Section(
         "What was run", [*parts, Details("the whole config", json.dumps(run.config, indent=1))]
     )
-
-
-def changed_fields(base: dict, config: dict) -> list[list[str]]:
-    """[field, value in base, value here] for what differs. A section of a mode that one of them
-    lacks, being of another version, is no difference."""
-    base = json.loads(json.dumps(base))  # through JSON, which knows no tuples
-    shared = {key: value for key, value in config.items() if key in base}
-    rows = []
-    for line in differences({key: base[key] for key in shared}, shared):
-        field, values = line.split(": ", 1)
-        rows.append([field, *values.split(" -> ", 1)])
-    return rows
 
 
 def history(run: Run) -> Section:

@@ -14,7 +14,7 @@ from train_jax.run.errors import UserError
 def write_report(
     workdirs: Sequence[Path],
     *,
-    base: dict,
+    task: str,
     sections: Callable[[Run], list[Section]],
     main_score: Callable[[dict], Score],
     fonts: Sequence[Font] = (),
@@ -24,7 +24,7 @@ def write_report(
 
     Args:
       workdirs: at least one.
-      base: the base config of the task, to tell what a run changed.
+      task: of all of them, as `config.task` names it.
       sections: those that only this task has.
       main_score: of what eval.json holds.
       fonts: for letters that a reader's device may lack.
@@ -37,10 +37,10 @@ def write_report(
     """
     runs = [read_run(workdir) for workdir in workdirs]
     for run in runs:
-        if run.config["task"] != base["task"]:
+        if run.config.get("task") != task:
             raise UserError(
-                f"{run.workdir} is a run of task {run.config['task']!r}, and not of "
-                f"{base['task']!r}: a report is of one task"
+                f"{run.workdir} is a run of task {run.config.get('task')!r}, and not of {task!r}: "
+                "a report is of one task"
             )
     scores = [_told(run, lambda run: main_score(run.scores)) if run.scores else None
               for run in runs]  # fmt: skip
@@ -49,7 +49,7 @@ def write_report(
         path = run.workdir / "report.html"
         title = f"{run.name}: {score.name} {score.text()}" if score else run.name
         own = _told(run, sections)
-        about = report_run.what_was_run(run, base)
+        about = report_run.what_was_run(run)
         rest = [report_run.model(run), report_run.timing(run)]
         pages = [*own[:1], about, report_run.history(run), *own[1:], *rest]
     else:
@@ -63,7 +63,7 @@ def write_report(
         title = f"{len(runs)} runs in {parent.name}"
         pages = comparison(runs, scores)
     data = sorted({str(run.record["identity"].get("data")) for run in runs})
-    write_page(path, title, f"task {base['task']}, data: {', '.join(data)}", pages, fonts)
+    write_page(path, title, f"task {task}, data: {', '.join(data)}", pages, fonts)
     return path
 
 

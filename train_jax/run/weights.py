@@ -113,6 +113,30 @@ def check_fit(weights: Weights, like):
         )
 
 
+def begin_with(task, folder: Path, expected: dict):
+    """`task` with the weights of `folder` in place of its first parameters: fine-tuning.
+
+    Args:
+      task: a train_jax.task.Task.
+      folder: exported weights.
+      expected: {field of model.json: its value}: what else has to be the same, such as the classes.
+
+    Raises:
+      UserError: the folder is damaged, or its arrays or fields are not those of the task.
+    """
+    weights = load(folder)
+    for name, value in expected.items():
+        found = weights.card.get(name)
+        if found != value:
+            raise UserError(
+                f"--init={folder}: {name} of {CARD} is {found!r:.200}, and of this run "
+                f"{value!r:.200}: they must be the same"
+            )
+    like = jax.eval_shape(task.init, jax.random.key(0))
+    check_fit(weights, like)
+    return task._replace(init=lambda key: {name: weights.variables[name] for name in like})
+
+
 def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
     """card[name], or UserError unless it is there and of that kind. `of`: where the card is a part
     of model.json, its name there."""

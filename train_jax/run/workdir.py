@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from train_jax import json_text, parallel
 from train_jax.run.errors import UserError
@@ -20,7 +21,7 @@ from train_jax.run.files import write_atomically
 # A whole section may be absent from a run that is older than its mode.
 DECIDES_NOTHING = re.compile(
     r"config\.(data\.(path|soft_labels)|train\.deterministic|checkpoint\.min_seconds|"
-    r"(distributed|eval|decode|explore|explain|predict)(\.[^:]*)?): "
+    r"(distributed|eval|decode|explore|explain|predict)(\..*)?)$"
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -42,26 +43,36 @@ def lock_workdir(workdir: Path):
     return file
 
 
-def write_config(workdir: Path, config: dict, identity: dict):
-    """Writes config.json, or checks that the one there agrees, once there is a checkpoint.
+def is_run(workdir: Path) -> bool:
+    """Whether training wrote its config there."""
+    return (workdir / "config.json").exists()
+
+
+def write_config(workdir: Path, config: dict, identity: dict, *, base: dict | None = None):
+    """Writes config.json; where a run is there already, checks that it may be continued.
 
     Args:
       workdir: made if it is not there.
       config: JSON values.
       identity: JSON values of the task (data hash, class names ...).
+      base: the base config of the task: what differs from it is kept, for the report.
 
     Raises:
       UserError: see `check_config`.
     """
     path = workdir / "config.json"
     if path.exists() and any((workdir / "checkpoints").glob("*")):
-        check_config(workdir, config, identity)
+        longer = check_config(workdir, config, identity, base=base)
+        if longer:
+            print("continuing with " + "; ".join(map(str, longer)))
+            write_atomically(path, json.dumps(read_config(workdir) | {"config": config}, indent=2))
         return
     write_atomically(
         path,
         json.dumps(
             {
                 "config": config,
+                "differs": _differs(base, config) if base else None,
                 "identity": identity,
                 **origin(),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -72,27 +83,39 @@ def write_config(workdir: Path, config: dict, identity: dict):
     )
 
 
-def check_config(workdir: Path, config: dict, identity: dict):
+def check_config(
+    workdir: Path, config: dict, identity: dict, *, base: dict | None = None
+) -> list["Difference"]:
     """Compares with what a run wrote.
 
     `data.path` may change between runs, since `identity` holds the hash of the data itself, and
     the fields of other modes, which decide nothing in training, and what decides nothing but
-    rounding.
+    rounding. A field that the run lacks, being older than it, counts as its default in `base`.
+
+    Returns:
+      What lets the run go on for longer: more patience, and more epochs where nothing that is
+      already trained depended on their number.
 
     Raises:
       UserError: the workdir holds a run with another config or other data; names the differences.
     """
     old = read_config(workdir)
     old = {"config": old["config"], "identity": old["identity"]}
-    # through JSON, which knows no tuples
-    new = json.loads(json.dumps({"config": config, "identity": identity}))
-    changed = [d for d in differences(old, new) if not DECIDES_NOTHING.match(d)]
-    if changed:
+    defaults = {"config": base or {}}
+    changed = [
+        d
+        for d in differences(old, {"config": config, "identity": identity})
+        if not DECIDES_NOTHING.match(d.path)
+        and not (d.old is ABSENT and d.new == _value(defaults, d.path, ABSENT))
+    ]
+    longer = [d for d in changed if _only_longer(d, config)]
+    if len(longer) < len(changed):
         raise UserError(
             f"{workdir} holds a run with other settings:\n  "
-            + "\n  ".join(changed)
+            + "\n  ".join(str(d) for d in changed if d not in longer)
             + "\nGive this run another --workdir, or the old settings to continue the old run."
         )
+    return longer
 
 
 def read_config(workdir: Path) -> dict:
@@ -121,15 +144,71 @@ def origin() -> dict:
     }
 
 
-def differences(old, new, prefix="") -> list[str]:
-    """'a.b: old value -> new value' for each leaf of two nested dicts that is not equal."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
-    lines = []
+class Difference(NamedTuple):
+    """Of one field of two configs."""
+
+    path: str  # 'config.train.epochs'
+    old: Any  # a JSON value, or ABSENT
+    new: Any
+
+    def __str__(self):
+        return f"{self.path}: {self.old!r} -> {self.new!r}"
+
+    def record(self) -> dict:
+        """{'field', 'old', 'new'}, without the value that is absent: JSON."""
+        values = {"old": self.old, "new": self.new}
+        return {"field": self.path} | {k: v for k, v in values.items() if v is not ABSENT}
+
+
+class _Absent:
+    def __repr__(self):
+        return "(absent)"
+
+
+ABSENT = _Absent()
+
+
+def differences(old: dict, new: dict) -> list[Difference]:
+    """The leaves of two nested dicts of JSON values that are not equal, ordered by path."""
+    # through JSON, which knows no tuples
+    return list(_differences(*(json.loads(json.dumps(d)) for d in (old, new)), ""))
+
+
+def _differs(base, config) -> list[dict]:
+    """A section of a mode that the config lacks, being of a test, say, is no difference."""
+    return [d.record() for d in differences(base, config) if d.path.split(".")[0] in config]
+
+
+def _differences(old, new, path):
+    dicts = [d for d in (old, new) if isinstance(d, dict)]
+    if not dicts or any(d is not ABSENT and not isinstance(d, dict) for d in (old, new)):
+        if old is ABSENT or new is ABSENT or old != new:
+            yield Difference(path, old, new)
+        return
+    old, new = ({} if d is ABSENT else d for d in (old, new))
     for key in sorted(old.keys() | new.keys()):
-        name = f"{prefix}.{key}" if prefix else key
-        lines += differences(old.get(key, "(absent)"), new.get(key, "(absent)"), name)
-    return lines
+        name = f"{path}.{key}" if path else key
+        if key not in old or key not in new or old[key] != new[key]:
+            yield from _differences(old.get(key, ABSENT), new.get(key, ABSENT), name)
+
+
+def _value(config: dict, path: str, default):
+    """The value at 'a.b.c', through JSON."""
+    for key in path.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return default
+        config = config[key]
+    return json.loads(json.dumps(config))
+
+
+def _only_longer(d: Difference, config: dict) -> bool:
+    """Whether a run that is continued with this difference only goes on for longer."""
+    if d.path == "config.train.epochs":
+        if config["schedule"]["name"] == "cosine" or config.get("augment", {}).get("sizes"):
+            return False  # they go by the share of the epochs
+    elif d.path != "config.early_stop.patience":
+        return False
+    return isinstance(d.old, int) and isinstance(d.new, int) and d.new > d.old
 
 
 def git_commit() -> str:

@@ -78,8 +78,8 @@ def main_score(scores):
     return report_run.Score("score on test", 50, value, value - 0.1, value + 0.1, 0.2, 2)
 
 
-def report(*workdirs, sections=lambda run: [Section("Own", [Text("own text")])], base=CONFIG):
-    return write_report(workdirs, base=base, sections=sections, main_score=main_score)
+def report(*workdirs, sections=lambda run: [Section("Own", [Text("own text")])], task="toy"):
+    return write_report(workdirs, task=task, sections=sections, main_score=main_score)
 
 
 class Page(HTMLParser):
@@ -175,7 +175,7 @@ def test_a_folder_without_a_run_and_a_run_of_another_task_are_refused(tmp_path):
         report(tmp_path / "nothing")
     run = make_run(tmp_path / "run")
     with pytest.raises(UserError, match="task 'toy', and not of 'fer'"):
-        report(run, base={"task": "fer"})
+        report(run, task="fer")
 
 
 # what is computed
@@ -233,14 +233,20 @@ def test_curves_carry_their_marks():
     assert texts == ["train", "validation", "best epoch", "plateau cut"]
 
 
-def test_changed_fields_name_both_values_and_know_no_tuples():
-    base = {"a": 1, "model": {"features": (1, 2), "gone": 0}, "newer": {"x": 1}}
-    config = {"a": 2, "model": {"features": [1, 2], "new": "it: is"}, "older": {"y": 2}}
-    assert report_run.changed_fields(base, config) == [
-        ["a", "1", "2"],
-        ["model.gone", "0", "'(absent)'"],
-        ["model.new", "'(absent)'", "'it: is'"],
-    ]
+def test_a_page_shows_what_differs_from_the_base(tmp_path):
+    run = make_run(tmp_path / "run")
+    assert "differ" not in read(report(run)).words()  # a run of before they were kept
+    path = run / "config.json"
+    record = json.loads(path.read_text())
+    for differs, words in (
+        ([], "All settings are of configs/toy_base.py."),
+        (
+            [{"field": "model.old", "old": None}, {"field": "model.new", "new": "it: is -> b"}],
+            "field base this run model.old None - model.new - 'it: is -> b'",
+        ),
+    ):
+        path.write_text(json.dumps(record | {"differs": differs}))
+        assert words in read(report(run)).words()
 
 
 # several runs

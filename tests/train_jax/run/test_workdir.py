@@ -11,7 +11,14 @@ import pytest
 
 from train_jax.run.errors import UserError
 from train_jax.run.log import Log, duration, read_csv
-from train_jax.run.workdir import differences, git_commit, lock_workdir, write_config
+from train_jax.run.workdir import (
+    ABSENT,
+    differences,
+    git_commit,
+    lock_workdir,
+    read_config,
+    write_config,
+)
 
 ROOT = Path(__file__).parents[3]
 CONFIG = {
@@ -81,7 +88,7 @@ def test_the_data_path_may_change_but_not_its_neighbours(trained):
 def test_settings_of_evaluation_may_change(trained):
     write_config(trained, changed(eval={"tta": "none"}), IDENTITY)
     write_config(trained, changed(eval={"tta": "flip"}), IDENTITY)
-    with pytest.raises(UserError, match="config.evaluate: '.absent.' -> 'b'"):
+    with pytest.raises(UserError, match="config.evaluate: .absent. -> 'b'"):
         write_config(trained, changed(evaluate="b"), IDENTITY)
     write_config(trained, changed(explore={"grid": 3}, explain={"size": 8}), IDENTITY)
     write_config(trained, CONFIG, IDENTITY)  # of a version without these modes
@@ -106,8 +113,8 @@ def test_the_kernels_of_a_gpu_may_change_but_not_their_neighbours(trained):
             IDENTITY,
             "config.model.features: [32, 64] -> [32]",
         ),
-        (changed(extra=1), IDENTITY, "config.extra: '(absent)' -> 1"),
-        ({k: CONFIG[k] for k in ("data", "model")}, IDENTITY, "config.seed: 0 -> '(absent)'"),
+        (changed(extra=1), IDENTITY, "config.extra: (absent) -> 1"),
+        ({k: CONFIG[k] for k in ("data", "model")}, IDENTITY, "config.seed: 0 -> (absent)"),
         (CONFIG, IDENTITY | {"sha256": "99"}, "identity.sha256: '12ab' -> '99'"),
     ],
 )
@@ -125,8 +132,59 @@ def test_another_config_or_other_data_is_refused_with_the_difference(
 def test_every_difference_is_named():
     old = {"a": {"b": 1, "c": 2}, "d": 3}
     new = {"a": {"b": 1, "c": 4}, "d": {"e": 5}}
-    assert differences(old, new) == ["a.c: 2 -> 4", "d: 3 -> {'e': 5}"]
+    assert differences(old, new) == [("a.c", 2, 4), ("d", 3, {"e": 5})]
+    assert [str(d) for d in differences(old, new)] == ["a.c: 2 -> 4", "d: 3 -> {'e': 5}"]
+    assert differences({"a": (1, 2)}, {"a": [1, 2]}) == []
+    assert differences({"a": {"b": None}}, {"a": {}}) == [("a.b", None, ABSENT)]
     assert differences(old, old) == []
+
+
+LONG = CONFIG | {
+    "train": {"epochs": 5}, "early_stop": {"patience": 3}, "schedule": {"name": "constant"}
+}  # fmt: skip
+
+
+def test_a_field_that_an_older_run_lacks_counts_as_the_default_of_the_base(trained):
+    base = changed(train={"new": 0.5, "list": (1, 2)})
+    write_config(trained, CONFIG, IDENTITY, base=CONFIG)
+    write_config(trained, base, IDENTITY, base=base)
+    for other in ({"new": 0.6, "list": (1, 2)}, {"new": 0.5, "list": (1,)}):
+        with pytest.raises(UserError, match="config.train.*: .absent. ->"):
+            write_config(trained, changed(train=other), IDENTITY, base=base)
+    with pytest.raises(UserError, match="config.train.list: .absent. ->"):
+        write_config(trained, base, IDENTITY)
+
+
+def test_more_epochs_and_more_patience_continue_the_run_and_are_said(trained, capsys):
+    write_config(trained, LONG, IDENTITY)
+    longer = LONG | {"train": {"epochs": 7}, "early_stop": {"patience": 4}}
+    write_config(trained, longer, IDENTITY)
+    said = capsys.readouterr().out
+    assert said == (
+        "continuing with config.early_stop.patience: 3 -> 4; config.train.epochs: 5 -> 7\n"
+    )
+    assert read_config(trained)["config"]["train"] == {"epochs": 7}
+    with pytest.raises(UserError, match="epochs: 7 -> 5"):
+        write_config(trained, LONG, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    "other", [{"schedule": {"name": "cosine"}}, {"augment": {"sizes": [[24, 0.5]]}}]
+)
+def test_more_epochs_are_another_run_where_the_schedule_depends_on_them(trained, other):
+    write_config(trained, LONG | other, IDENTITY)
+    with pytest.raises(UserError, match="epochs: 5 -> 7"):
+        write_config(trained, LONG | other | {"train": {"epochs": 7}}, IDENTITY)
+
+
+def test_what_differs_from_the_base_is_kept(tmp_path):
+    base = {"seed": 0, "model": {"a": (1, 2), "gone": None}, "newer": {"x": 1}}
+    write_config(tmp_path, {"seed": 0, "model": {"a": [1, 3], "new": "b"}}, {}, base=base)
+    assert read_config(tmp_path)["differs"] == [
+        {"field": "model.a", "old": [1, 2], "new": [1, 3]},
+        {"field": "model.gone", "old": None},
+        {"field": "model.new", "new": "b"},
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"config": {}}', "3"])

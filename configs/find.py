@@ -1,0 +1,69 @@
+"""Which config a command line means."""
+
+import csv
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def with_config(
+    arguments: list[str], shipped: dict[str, str], needs_none: Callable[[str, str], bool]
+) -> list[str]:
+    """The arguments with --config=PATH first, where there is one: the one given, found; else that
+    of the run in --workdir; else that of the shipped weights, where the mode needs no config.
+
+    Args:
+      arguments: without the program's name.
+      shipped: {task: name of a config}.
+      needs_none: (task, mode) -> whether the mode runs on exported weights.
+
+    Raises:
+      FileNotFoundError: there is no such config.
+    """
+    given: dict[str, str | None] = {"config": None, "workdir": None, "mode": None}
+    rest, left = [], iter(arguments)
+    for argument in left:
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name in given:
+            given[name] = value if equals else next(left, "")
+        if name != "config" or not argument.startswith("-"):
+            rest.append(argument if equals or name not in given else f"--{name}={given[name]}")
+    if given["config"] is not None:
+        return [f"--config={find(given['config'])}", *rest]
+    workdir = (split_commas(given["workdir"] or "") or [""])[0]
+    if workdir and (Path(workdir).expanduser() / "config.json").exists():
+        return [f"--config={FOLDER / 'of_run.py'}:{workdir}", *rest]
+    mode = given["mode"] or "train"
+    names = [name for task, name in shipped.items() if needs_none(task, mode)]
+    if mode == "report":  # it tells itself that there is no run
+        names = [*shipped.values()]
+    return [*(f"--config={find(name)}" for name in names[:1]), *rest]
+
+
+def find(name: str) -> str:
+    """The path of a config by its path, here or next to launch.py, or by its name in configs/."""
+    path, colon, argument = name.partition(":")
+    path = Path(path).expanduser()
+    for place in (path, FOLDER.parent / path, FOLDER / path, FOLDER / f"{path}.py"):
+        if place.is_file():
+            return f"{place}{colon}{argument}"
+    close = difflib.get_close_matches(path.stem, names(), 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise FileNotFoundError(f"{name}: no such file. {choices()}.{hint}")
+
+
+def names() -> list[str]:
+    """Those in configs/ that can be trained."""
+    stems = {path.stem for path in FOLDER.glob("*.py")}
+    return sorted(n for n in stems if n.startswith(("fer_", "seq_")) and not n.endswith("_base"))
+
+
+def choices() -> str:
+    return f"In {FOLDER}: {', '.join(names())}"
+
+
+def split_commas(text: str) -> list[str]:
+    """'a,"b,c"' -> ['a', 'b,c']."""
+    return next(csv.reader([text]), [])
