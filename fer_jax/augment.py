@@ -190,7 +190,7 @@ def random_cutout(key, images, *, size, probability):
     """
     _check_images(images)
     if size < 0 or int(size) != size:
-        raise ValueError(f"size must be a whole number of pixels >= 0, got {size}")
+        raise ValueError(f"cutout must be a whole number of pixels >= 0, got {size}")
     _check_fraction("probability", probability)
     if size == 0 or probability == 0:
         return images
@@ -294,6 +294,7 @@ def augment(
     flip_key, affine_key, cutout_key, crop_key, light_key = (
         jax.random.fold_in(key, part) for part in range(5)
     )
+    _check_fraction("flip", flip)
     if flip != 0:
         images = random_flip(flip_key, images, probability=flip)
     images = random_affine(

@@ -79,7 +79,7 @@ def check_view(tta, views):
     """UserError unless `tta` is one of `views`."""
     if tta not in views:
         choices = ", ".join(map(repr, views))
-        raise UserError(f"config: eval.tta must be one of {choices} for this net, got {tta!r}")
+        raise UserError(f"config.eval.tta must be one of {choices} for this net, got {tta!r}")
 
 
 def pictures(images, tta) -> list:

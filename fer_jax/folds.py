@@ -33,7 +33,7 @@ def check_settings(config):
     """UserError if a fold would be more than judged on the images that it leaves out."""
     if config.data.folds < 2:
         raise UserError(
-            "config: data.folds must be at least 2 for --mode=cross_validate, got "
+            "config.data.folds must be at least 2 for --mode=cross_validate, got "
             f"{config.data.folds}; for example --config.data.folds=5"
         )
     wrong = {
@@ -116,7 +116,7 @@ def load(folder: Path) -> OutOfFold:
     problems = check_manifest(folder)
     if problems:
         raise UserError(
-            f"config: data.soft_labels: {folder} is not what --mode=cross_validate writes into "
+            f"config.data.soft_labels: {folder} is not what --mode=cross_validate writes into "
             f"WORKDIR/out_of_fold: {problems[0]}"
         )
     about = json_text.parse((folder / ABOUT).read_bytes())
@@ -139,7 +139,7 @@ def soft_targets(found: OutOfFold, images, folder) -> np.ndarray:
     rows = [row_of.get(digest.tobytes(), -1) for digest in digests(images)]
     if -1 in rows:
         raise UserError(
-            f"config: data.soft_labels: {folder} was made from other data: {rows.count(-1):,} of "
+            f"config.data.soft_labels: {folder} was made from other data: {rows.count(-1):,} of "
             f"the {len(rows):,} training images were in no fold"
         )
     p = calibration.softmax(found.logits["flip"], found.temperature["flip"])

@@ -17,6 +17,7 @@ from fer_jax.report import page as report_html
 from fer_jax.report import tables as report
 from fer_jax.task import (
     build_model,
+    check_settings,
     divide,
     fit_settings,
     load_splits,
@@ -46,6 +47,7 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
 
     `base`: see `write_config`. `init`: exported weights that a new run begins with.
     """
+    check_settings(config)
     model = build_model(config)
     check_view(config.eval.tta, views_of(model))
     dataset, splits = load_splits(config)
@@ -90,6 +92,7 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
 
     Test splits are not looked at.
     """
+    check_settings(config)
     folds.check_settings(config)
     model = build_model(config)
     parts = []

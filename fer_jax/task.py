@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import math
 from pathlib import Path
 
 import jax
@@ -17,8 +18,36 @@ from fer_jax.data import CLASSES, SIDE
 from fer_jax.models import make_model, takes_any_size
 from train_jax import metrics
 from train_jax import task as task_lib
-from train_jax.run.errors import UserError
+from train_jax.run.errors import UserError, named, naming
 from train_jax.task import Task
+
+
+def check_settings(config):
+    """UserError, naming the field and its value, if a setting cannot be: before data is read."""
+    task_lib.check_settings(config)
+    with naming("data"):
+        valid, train = config.data.valid_fraction, config.data.train_fraction
+        if not 0 <= valid < 1:
+            raise ValueError(f"valid_fraction must be in [0, 1), got {valid}")
+        if not 0 < train <= 1:
+            raise ValueError(f"train_fraction must be in (0, 1], got {train}")
+    c = config.augment.to_dict()
+    sizes, alpha, probability = (c.pop(n) for n in ("sizes", "mixup", "mixup_probability"))
+    check_sizes(sizes)
+    del c["alternate_flip"]
+    key = jax.random.key(0)
+    images = jnp.zeros((2, SIDE, SIDE, 1))
+    with naming("augment"):
+        jax.eval_shape(lambda: augment(key, images, **c))
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"mixup must be finite and >= 0, got {alpha}")
+        if not 0 <= probability <= 1:
+            raise ValueError(f"mixup_probability must be in [0, 1], got {probability}")
+    with naming("loss"):
+        if not 0 <= config.loss.label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing must be in [0, 1), got {config.loss.label_smoothing}"
+            )
 
 
 def load_splits(config):
@@ -48,7 +77,7 @@ def divide(splits, c) -> dict:
             )
         train = fer_data.take_fraction(train, fraction=c["train_fraction"], seed=c["split_seed"])
     except ValueError as error:
-        raise UserError(f"config: data: {error}") from error
+        raise UserError(f"config.data: {error}") from error
     rest = {name: faces for name, faces in splits.items() if name != "train"}
     return {"train": train, "valid": valid} | rest
 
@@ -63,17 +92,17 @@ def leave_out(faces, folds, fold, seed):
 
 def build_model(config):
     """The flax module of `config.model`. UserError if its fields make no network."""
-    model, variables = model_of(config.model.to_dict(), "config: model")
+    model, variables = model_of(config.model.to_dict(), "config.model")
     params = variables["params"]
     unknown = [name for name in config.loss.l2_layers if "kernel" not in params.get(name, {})]
     if unknown:
         raise UserError(
-            f"config: loss.l2_layers: no layer {unknown[0]!r} with a kernel, only {list(params)}"
+            f"config.loss.l2_layers: no layer {unknown[0]!r} with a kernel, only {list(params)}"
         )
     c = config.augment
     if (c.crop != SIDE or c.sizes) and not takes_any_size(model):
         raise UserError(
-            f"config: augment.crop and augment.sizes need a model.name that takes any size, such "
+            f"config.augment.crop and augment.sizes need a model.name that takes any size, such "
             f"as 'best', got {config.model.name!r}"
         )
     return model
@@ -93,7 +122,7 @@ def model_of(settings: dict, where: str):
         model = make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
         variables = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
     except (KeyError, TypeError, ValueError, ArithmeticError, FlaxError) as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(named(where, error)) from error
     return model, variables
 
 
@@ -114,7 +143,7 @@ def make_task(config, model, dataset, splits) -> Task:
     soft_weight, soft, identity = c["soft_weight"], {}, {}
     if not 0 <= soft_weight <= 1 or (soft_weight and not config.data.soft_labels):
         raise UserError(
-            "config: loss.soft_weight must be in [0, 1], and 0 without data.soft_labels, got "
+            "config.loss.soft_weight must be in [0, 1], and 0 without data.soft_labels, got "
             f"{soft_weight}"
         )
     if soft_weight:
@@ -207,7 +236,7 @@ def check_sizes(sizes):
         fine = False
     if not fine:
         raise UserError(
-            f"config: augment.sizes must be pairs (pixels from 8 to {SIDE}, share of the epochs "
+            f"config.augment.sizes must be pairs (pixels from 8 to {SIDE}, share of the epochs "
             f"until which), with growing shares up to 1, got {sizes}"
         )
 

@@ -68,7 +68,7 @@ def static_lengths(config) -> tuple[int, ...]:
     lengths = tuple(config.data.lengths)
     if not lengths or lengths[0] < 3 or list(lengths) != sorted(set(lengths)):
         raise UserError(
-            f"config: data.lengths must be rising numbers of tokens, 3 or more, got {lengths}"
+            f"config.data.lengths must be rising numbers of tokens, 3 or more, got {lengths}"
         )
     return lengths
 

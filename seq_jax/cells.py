@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from train_jax import bfloat16
+from train_jax.run.errors import check_choice
 
 CELLS = ("simple_rnn", "gru", "lstm")
 
@@ -134,7 +135,7 @@ def make_cell(name, *, reset_after=True) -> Cell:
         return GRU if reset_after else GRU_RESET_BEFORE
     if name == "lstm":
         return LSTM
-    raise ValueError(f"cell must be one of {CELLS}, got {name!r}")
+    check_choice("cell", name, CELLS)
 
 
 def dropped(h, drop):

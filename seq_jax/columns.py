@@ -40,7 +40,7 @@ def pairs(
         UserError: a line without both; names it, what was expected and found.
     """
     if columns and len(columns) != 2:
-        raise UserError(f"config: data.columns must name two columns, got {tuple(columns)}")
+        raise UserError(f"config.data.columns must name two columns, got {tuple(columns)}")
     chosen = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():

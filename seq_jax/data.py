@@ -54,7 +54,7 @@ def load(
         UserError: every mistake in the source, see corpus.py; or a filter that leaves nothing.
     """
     if len(languages) != 2 or languages[0] == languages[1]:
-        raise UserError(f"config: data.languages must be two codes, got {tuple(languages)}")
+        raise UserError(f"config.data.languages must be two codes, got {tuple(languages)}")
     source = corpus.find(path, languages, columns)
     settings["languages"] = tuple(map(name_of, languages))
 

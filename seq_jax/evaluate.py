@@ -74,7 +74,7 @@ def search_of(config) -> Search:
     c = config.decode
     for name, lowest in {"beam": 1, "alpha": 0, "no_repeat": 0}.items():
         if not lowest <= c[name] < 1000:
-            raise UserError(f"config: decode.{name} must be >= {lowest}, got {c[name]}")
+            raise UserError(f"config.decode.{name} must be >= {lowest}, got {c[name]}")
     return Search(c.beam, c.alpha, c.no_repeat, c.mbr)
 
 

@@ -15,6 +15,7 @@ from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.recurrent import Bidirectional, Recurrent
 from train_jax import bfloat16 as bfloat16_lib
 from train_jax.dropout import Dropout
+from train_jax.run.errors import check_choice
 
 MODELS = ("many_to_many", "encoder_decoder")
 
@@ -26,7 +27,7 @@ def make_model(name, *, source_vocabulary, target_vocabulary, **settings) -> nn.
         return ManyToMany(**sizes, **settings)
     if name == "encoder_decoder":
         return EncoderDecoder(**sizes, **settings)
-    raise ValueError(f"model.name must be one of {MODELS}, got {name!r}")
+    check_choice("name", name, MODELS)
 
 
 class ManyToMany(nn.Module):

@@ -18,6 +18,7 @@ from seq_jax.task import (
     Vocabularies,
     build_model,
     build_vocabularies,
+    check_settings,
     load_splits,
     make_init,
     make_task,
@@ -52,6 +53,7 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
 
 def train_and_score(config, workdir: Path, *, base=None, init=None):
     """As `train`; returns {split: Translations}."""
+    check_settings(config)
     dataset, splits, vocabularies, model, task = prepare_run(config)
     if init:
         folder = Path(init) / "export" if is_run(Path(init)) else Path(init)
@@ -117,7 +119,7 @@ def translate(
     """
     if config.decode.n_best < 1 or config.decode.n_best > config.decode.beam:
         raise UserError(
-            f"config: decode.n_best must be from 1 to decode.beam ({config.decode.beam}), got "
+            f"config.decode.n_best must be from 1 to decode.beam ({config.decode.beam}), got "
             f"{config.decode.n_best}"
         )
     translator = load_translator(config, workdir, weights, base)
@@ -270,7 +272,7 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
     folds = config.data.folds
     if folds < 2:
         raise UserError(
-            f"config: data.folds must be at least 2 for --mode=cross_validate, got {folds}; for "
+            f"config.data.folds must be at least 2 for --mode=cross_validate, got {folds}; for "
             "example --config.data.folds=5"
         )
     translations = []

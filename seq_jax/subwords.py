@@ -60,7 +60,7 @@ def train(sentences: Iterable[str], *, size: int, kind: str) -> Subwords:
         UserError: a setting is out of range, or the sentences do not give so many pieces.
     """
     if kind not in KINDS:
-        raise UserError(f"config: data.subword_kind must be one of {KINDS}, got {kind!r}")
+        raise UserError(f"config.data.subword_kind must be one of {KINDS}, got {kind!r}")
     file = io.BytesIO()
     pad, unk, start, end = SPECIALS
     try:
@@ -81,7 +81,7 @@ def train(sentences: Iterable[str], *, size: int, kind: str) -> Subwords:
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[-1][:200]
         raise UserError(
-            f"config: data.subwords={size} cannot be trained on these sentences ({reason})"
+            f"config.data.subwords={size} cannot be trained on these sentences ({reason})"
         ) from error
     return _subwords(file.getvalue())
 

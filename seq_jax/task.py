@@ -20,7 +20,8 @@ from seq_jax.models import make_model
 from seq_jax.subwords import Subwords
 from seq_jax.text import PAD, START, Vocabulary, build_vocabulary
 from train_jax import metrics
-from train_jax.run.errors import UserError
+from train_jax import task as task_lib
+from train_jax.run.errors import UserError, named
 from train_jax.task import Task
 
 OFF_AT_0 = (  # filters of the config that are off at 0, where seq_jax.filter has None
@@ -57,7 +58,7 @@ def load_splits(config):
     )
     if not splits["valid"].source:
         raise UserError(
-            "config: data.valid_fraction must be above 0: the best epoch is chosen on validation"
+            "config.data.valid_fraction must be above 0: the best epoch is chosen on validation"
         )
     return dataset, {name: pairs for name, pairs in splits.items() if pairs.source}
 
@@ -66,6 +67,12 @@ def tokens_a_side(config, dataset) -> int:
     """T: data.max_tokens, or without it those of the longest sentence of all."""
     sentences = (*dataset.pairs.source, *dataset.pairs.target)
     return config.data.max_tokens or max(len(s.split()) for s in sentences) + MARKERS
+
+
+def check_settings(config):
+    """UserError, naming the field and its value, if a setting cannot be: before data is read."""
+    task_lib.check_settings(config)
+    model_of(config, 9, 9)
 
 
 def build_vocabularies(config, train) -> Vocabularies:
@@ -77,7 +84,7 @@ def build_vocabularies(config, train) -> Vocabularies:
         )
     for name in ("english_max_words", "kannada_max_words"):
         if c[name] < 0:
-            raise UserError(f"config: data.{name} must be >= 0, got {c[name]}")
+            raise UserError(f"config.data.{name} must be >= 0, got {c[name]}")
     english, kannada = (
         build_vocabulary(
             sentences,
@@ -92,17 +99,22 @@ def build_vocabularies(config, train) -> Vocabularies:
 
 def build_model(config, vocabularies):
     """The flax module of `config.model`. UserError if its fields make no network."""
+    return model_of(config, len(vocabularies.english.words), len(vocabularies.kannada.words))
+
+
+def model_of(config, source_vocabulary: int, target_vocabulary: int):
+    """As `build_model`, for vocabularies of so many words."""
     try:
         model = make_model(
-            source_vocabulary=len(vocabularies.english.words),
-            target_vocabulary=len(vocabularies.kannada.words),
+            source_vocabulary=source_vocabulary,
+            target_vocabulary=target_vocabulary,
             **config.model.to_dict(),
         )
         params = jax.eval_shape(make_init(model, 2), jax.random.key(0))
     except (TypeError, ValueError, ArithmeticError, FlaxError) as error:
-        raise UserError(f"config: model: {error}") from error
+        raise UserError(named("config.model", error)) from error
     if any(leaf.size == 0 for leaf in jax.tree.leaves(params)):
-        raise UserError("config: model: a layer has no parameters: a size is 0")
+        raise UserError("config.model: a layer has no parameters: a size is 0")
     return model
 
 

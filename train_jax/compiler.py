@@ -42,6 +42,6 @@ def use_matmul_precision(name: str):
     """
     if name not in MATMUL_PRECISIONS:
         choices = ", ".join(map(repr, MATMUL_PRECISIONS))
-        raise UserError(f"config: train.matmul_precision must be one of {choices}, got {name!r}")
+        raise UserError(f"config.train.matmul_precision must be one of {choices}, got {name!r}")
     if name:
         jax.config.update("jax_default_matmul_precision", name)

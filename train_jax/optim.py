@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from train_jax.run.errors import check_choice
+
 OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
 SCHEDULES = ("constant", "inverse_time", "cosine")
 
@@ -37,7 +39,7 @@ def make_schedule(*, name, learning_rate, warmup_steps, total_steps, decay, fina
             learning_rate, max(total_steps - warmup_steps, 1), final_fraction
         )
     else:
-        raise ValueError(f"schedule must be one of {SCHEDULES}, got {name!r}")
+        check_choice("name", name, SCHEDULES)
     if warmup_steps:
         warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
         schedule = optax.join_schedules([warmup, schedule], [warmup_steps])
@@ -80,7 +82,7 @@ def make_optimizer(*, name, schedule, weight_decay, momentum, clip_norm):
             muon_weight_dimension_numbers=_matrices,
         )  # fmt: skip
     else:
-        raise ValueError(f"optimizer must be one of {OPTIMIZERS}, got {name!r}")
+        check_choice("name", name, OPTIMIZERS)
     if clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     return optimizer

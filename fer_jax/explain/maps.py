@@ -142,6 +142,6 @@ def check_square(size, stride) -> None:
     """UserError unless squares of `size` pixels, `stride` pixels apart, cover a face."""
     if not 1 <= stride <= size <= SIDE:
         raise UserError(
-            f"config: explain: 1 <= occlusion_stride <= occlusion_size <= {SIDE} (pixels) must "
+            f"config.explain: 1 <= occlusion_stride <= occlusion_size <= {SIDE} (pixels) must "
             f"hold, got stride {stride} and size {size}"
         )

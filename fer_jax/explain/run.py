@@ -62,10 +62,10 @@ def check_settings(settings) -> dict:
     c = settings.to_dict()
     if c["label"] and c["label"] not in CLASSES:
         raise UserError(
-            f"config: explain.label must be '' or one of {', '.join(CLASSES)}, got {c['label']!r}"
+            f"config.explain.label must be '' or one of {', '.join(CLASSES)}, got {c['label']!r}"
         )
     if c["faces"] < 1:
-        raise UserError(f"config: explain.faces must be at least 1, got {c['faces']}")
+        raise UserError(f"config.explain.faces must be at least 1, got {c['faces']}")
     check_square(c["occlusion_size"], c["occlusion_stride"])
     return c
 

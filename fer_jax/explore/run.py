@@ -101,26 +101,26 @@ def check_settings(c) -> None:
     known = len(c.classes) == 2 and set(c.classes) <= set(CLASSES) and c.classes[0] != c.classes[1]
     if not known:
         raise UserError(
-            f"config: explore.classes must be two different ones of {', '.join(CLASSES)}, got "
+            f"config.explore.classes must be two different ones of {', '.join(CLASSES)}, got "
             f"{tuple(c.classes)}"
         )
     if not 1 <= c.grid <= 48:
-        raise UserError(f"config: explore.grid must be from 1 to 48 (pixels), got {c.grid}")
+        raise UserError(f"config.explore.grid must be from 1 to 48 (pixels), got {c.grid}")
     if c.resampling not in RESAMPLINGS:
         raise UserError(
-            f"config: explore.resampling must be one of {', '.join(RESAMPLINGS)}, got "
+            f"config.explore.resampling must be one of {', '.join(RESAMPLINGS)}, got "
             f"{c.resampling!r}"
         )
     for name, least in (("bootstrap", 0), ("seed", 0), ("samples", 1)):
         if c[name] < least:
-            raise UserError(f"config: explore.{name} must be at least {least}, got {c[name]}")
+            raise UserError(f"config.explore.{name} must be at least {least}, got {c[name]}")
 
 
 def chosen_split(c, dataset: Dataset) -> Faces:
     """The split `config.explore.split`, in which both classes must occur."""
     if c.split not in dataset.splits:
         raise UserError(
-            f"config: explore.split must be one of {', '.join(dataset.splits)} in "
+            f"config.explore.split must be one of {', '.join(dataset.splits)} in "
             f"{dataset.source}, got {c.split!r}"
         )
     faces = dataset.splits[c.split]

@@ -223,7 +223,7 @@ def check(settings, inputs) -> dict:
     c = settings.to_dict()
     if c["detector"] not in DETECTORS:
         raise UserError(
-            f"config: predict.detector must be one of {', '.join(DETECTORS)}, got {c['detector']!r}"
+            f"config.predict.detector must be one of {', '.join(DETECTORS)}, got {c['detector']!r}"
         )
     ranges = {
         "min_face": (24, 10_000),
@@ -237,7 +237,7 @@ def check(settings, inputs) -> dict:
     }
     for name, (low, high) in ranges.items():
         if not low <= c[name] <= high:
-            raise UserError(f"config: predict.{name} must be in [{low}, {high}], got {c[name]}")
+            raise UserError(f"config.predict.{name} must be in [{low}, {high}], got {c[name]}")
     if c["detector"] == "haar" and not has_cascades():
         raise UserError(
             "OpenCV 5 has no Haar cascades to find faces with: install opencv-python-headless<5, "

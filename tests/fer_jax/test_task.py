@@ -488,9 +488,9 @@ def test_a_config_without_a_network_is_refused(fields, message):
 def test_too_many_blocks_are_refused():
     """A mean over the pixels would hide that there are none, and be NaN."""
     settings = fer_best.get_config().model.to_dict()
-    task.model_of(settings | {"features": ((2,),) * 6}, "config: model")  # 1x1 in the last
-    with pytest.raises(UserError, match="config: model: 1x1 pixels cannot be halved"):
-        task.model_of(settings | {"features": ((2,),) * 7}, "config: model")
+    task.model_of(settings | {"features": ((2,),) * 6}, "config.model")  # 1x1 in the last
+    with pytest.raises(UserError, match="config.model: 1x1 pixels cannot be halved"):
+        task.model_of(settings | {"features": ((2,),) * 7}, "config.model")
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """The one exception that is meant for the user's eyes, and what else is told in one line."""
 
+import contextlib
+import difflib
 import errno
+import re
 
 # What no other code would fix: a full disk, a quota, a limit; no permission; a disk that fails
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
@@ -17,6 +20,29 @@ def cannot_write(path, error: Exception) -> UserError:
         f"{path} cannot be written: {reason}. What was saved before is intact. Make room, or mend "
         "the cause, and run the same command again: it continues."
     )
+
+
+@contextlib.contextmanager
+def naming(section: str):
+    """Makes of a ValueError of a setting, such as 'flip must be in [0, 1], got 2.0', a UserError
+    that names the field: 'config.augment.flip must be ...'."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(named(f"config.{section}", error)) from error
+
+
+def named(where: str, error: Exception) -> str:
+    """'config.model' and 'cell must be one of ...' -> 'config.model.cell must be one of ...'."""
+    return f"{where}{'.' if re.match('[a-z_0-9]+ must be ', str(error)) else ': '}{error}"
+
+
+def check_choice(name: str, value: str, choices):
+    """Raises ValueError, naming the choices and the nearest, unless `value` is one of them."""
+    if value not in choices:
+        close = difflib.get_close_matches(str(value), [*choices], 1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
 
 
 def in_one_line(error: Exception, workdir) -> str | None:
