@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fer_jax.data import CLASSES, ROOT
+from fer_jax.data import CLASSES
 from fer_jax.evaluate import VIEWS
 from fer_jax.report import card as model_card
 from fer_jax.task import PREPROCESSING, model_of
@@ -17,7 +17,7 @@ from train_jax.run import weights as weights_lib
 from train_jax.run.errors import UserError
 from train_jax.run.weights import CARD, MEND, field
 
-SHIPPED = ROOT / "weights" / "fer_best"
+SHIPPED = weights_lib.shipped(__file__, "fer_best")
 
 
 class Classifier(NamedTuple):

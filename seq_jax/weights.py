@@ -20,7 +20,7 @@ from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.weights import CARD, MEND, field
 
-SHIPPED = Path(__file__).parents[1] / "weights" / "seq_best"
+SHIPPED = weights_lib.shipped(__file__, "seq_best")
 SIDES = ("source", "target")
 BATCH = 64  # sentences that are translated at once
 MAX_MODEL = 64 << 20  # bytes of a sentencepiece model; bounds the memory

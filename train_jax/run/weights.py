@@ -113,6 +113,14 @@ def check_fit(weights: Weights, like):
         )
 
 
+def shipped(package: str, name: str) -> Path:
+    """weights/NAME of the repository that the file `package` lies in; once it is installed, the
+    folder "shipped" next to it (see pyproject.toml)."""
+    here = Path(package).resolve().parent
+    installed = here / "shipped"
+    return installed if installed.is_dir() else here.parent / "weights" / name
+
+
 def begin_with(task, folder: Path, expected: dict):
     """`task` with the weights of `folder` in place of its first parameters: fine-tuning.
 
