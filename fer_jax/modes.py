@@ -2,14 +2,17 @@
 
 import functools
 import json
+import math
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from fer_jax import average, folds
 from fer_jax import data as fer_data
 from fer_jax import weights as weights_lib
 from fer_jax.average import Average
+from fer_jax.batch_norm import MOMENTUM
 from fer_jax.data import CLASSES
 from fer_jax.evaluate import check_view, make_predict, predict_split, score, views_of
 from fer_jax.explore import run as explore_lib
@@ -25,7 +28,8 @@ from fer_jax.task import (
     train_valid_sha256,
 )
 from train_jax import loop, parallel
-from train_jax.calibration import fit_temperature
+from train_jax.calibration import BOUNDS, fit_temperature
+from train_jax.epoch import size_of
 from train_jax.report import write as report_write
 from train_jax.report.tables import draw_history, write_model_table
 from train_jax.run.checkpoint import Checkpoints
@@ -58,8 +62,10 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity, base=base)
         print(report.describe(dataset, splits))
+        settings = fit_settings(config, dataset)
+        note_short_run(task, settings)
         write_model_table(workdir, model, task.init)
-        history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
+        history = loop.fit(task, workdir=workdir, **settings)
         if not parallel.is_main():
             return
         variables, temperature, result = _score_run(config, workdir, model, task, dataset, splits)
@@ -69,6 +75,18 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
             splits=splits, temperature=temperature, result=result, origin=origin(),
         )  # fmt: skip
         print(f"weights: {workdir / 'export'}")
+        print(f"next: python launch.py --mode=predict --workdir={workdir} --inputs=photo.jpg")
+
+
+def note_short_run(task, settings):
+    """Says so where batch norm will not know its statistics at the end."""
+    steps = settings["epochs"] * math.ceil(size_of(task.train) / settings["batch_size"])
+    memory = 1 / (1 - MOMENTUM)
+    if jax.eval_shape(task.init, jax.random.key(0)).get("batch_stats") and steps < 3 * memory:
+        print(
+            f"{steps} steps are few for batch norm, whose statistics look back {memory:.0f}: "
+            "validation will be worse than the net is"
+        )
 
 
 def evaluate(config, workdir: Path, *, weights: str | None, base: dict | None = None):
@@ -208,7 +226,10 @@ def _temperatures(config, model, logits_of, valid) -> dict[str, float]:
     """{view: T}, fitted on `valid`; or else those of the folds, where data.soft_labels has some."""
     views = views_of(model)
     if len(valid.labels):
-        return {v: fit_temperature(logits_of(valid.images, tta=v), valid.labels) for v in views}
+        found = {v: fit_temperature(logits_of(valid.images, tta=v), valid.labels) for v in views}
+        if not all(BOUNDS[0] * 1.01 < t < BOUNDS[1] / 1.01 for t in found.values()):
+            print(f"The temperature is at its bound ({found['none']:.3g}): no calibration.")
+        return found
     if config.data.soft_labels:
         known = folds.load(Path(config.data.soft_labels)).temperature
         return {view: known.get(view, known["flip"]) for view in views}

@@ -64,18 +64,18 @@ def steps_a_call(steps, *, platform, on_cpu) -> int:
 
 
 def evaluate(
-    eval_step, variables, data, n, batch_size, *, length=None, after_call=lambda: None
+    eval_step, variables, data, n, batch_size, *, length=None, after_call=lambda done: None
 ) -> dict:
     """The summed metrics of the `n` rows of `data`, {} without any; `compute` divides them.
 
-    `length`: i32[N] of the split on the host, or None.
+    `length`: i32[N] of the split on the host, or None. `after_call` is told (batches, all batches).
     """
-    found = []
+    found, all_of_them = [], steps_of(n, batch_size, length)
     for columns, rows in by_length(n, length):
         step = eval_step if columns is None else functools.partial(eval_step, columns=columns)
         for index, mask in batches(len(rows), batch_size):
             found.append(step(variables, data, rows[index], mask))
-            after_call()
+            after_call((len(found), all_of_them))
     return metrics_lib.total(found) if found else {}
 
 

@@ -109,18 +109,24 @@ def fit(
     patience = early_stop["patience"]
     state = state.replace(early_stop=early_stop_lib.resume(state.early_stop, patience=patience))
     saver = Saver(checkpoints, min_seconds=checkpoint["min_seconds"])
+    if ema_decay and epochs * steps < 3 / (1 - ema_decay):
+        print(
+            f"{epochs * steps} steps are few for train.ema_decay={ema_decay}: the average of the "
+            f"weights, which is evaluated, looks back {1 / (1 - ema_decay):.0f} steps"
+        )
     log = Log(workdir, history=history, epochs=epochs, unit=task.unit)
     clock = Clock(elapsed)
 
     with watch_signals() as interrupt:
 
-        def after_call(state, done):
-            log.progress(len(log.rows) + 1, done, steps, clock.seconds(), batch_size)
+        def after_call(state, done, validated=None):
+            log.progress(len(log.rows) + 1, done, steps, clock.seconds(), batch_size, validated)
             signum = parallel.agree(interrupt.signum)
             if signum:
                 _save_and_leave(saver, state, log.rows, clock, signum, steps, workdir)
 
         try:
+            log.compiling()
             while len(log.rows) < epochs and not state.early_stop.stop:
                 epoch = len(log.rows)
                 index, mask = epoch_order(
@@ -139,7 +145,7 @@ def fit(
                 sums = evaluate(
                     program.eval_step, variables, valid, size_of(task.valid), eval_batch_size,
                     length=task.valid.get("length"),
-                    after_call=lambda: after_call(state, steps),  # noqa: B023, called in this epoch
+                    after_call=lambda done: after_call(state, steps, done),  # noqa: B023
                 )  # fmt: skip
                 row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums).items()}
                 row |= {f"val_{k}": score(variables) for k, score in task.scores.items()}
@@ -162,6 +168,11 @@ def fit(
                 )  # fmt: skip
                 log.epoch(row)
             saver.wait()
+            if state.early_stop.stop:
+                print(
+                    f"stopped early: no better {early_stop['monitor']} for "
+                    f"{int(state.early_stop.wait)} epochs"
+                )
             signum = parallel.agree(interrupt.signum)
             if signum:
                 raise Interrupted(

@@ -73,7 +73,7 @@ def test_evaluation_of_a_ragged_split_equals_direct_computation(n, size):
             "accuracy": metrics.masked_mean(hits, jnp.asarray(mask)),
         }
 
-    sums = evaluate(eval_step, {"w": 2.0}, data, n, size, after_call=lambda: calls.append(1))
+    sums = evaluate(eval_step, {"w": 2.0}, data, n, size, after_call=calls.append)
     found = metrics.compute(sums)
     assert found["loss"] == pytest.approx(2 * data["x"].mean(dtype=np.float64), abs=1e-6)
     assert found["accuracy"] == pytest.approx(((data["x"] > 0) == data["y"]).mean(), abs=1e-6)

@@ -40,6 +40,15 @@ class Score(NamedTuple):
     baseline: float
     digits: int
 
+    def verdict(self) -> str:
+        """What is to be said before anything else; '' for a score that is not bad."""
+        if self.high >= self.baseline:
+            return ""
+        return (
+            f"The {self.name}, {self.text()}, is worse than the trivial baseline's "
+            f"{self.baseline:.{self.digits}f}: this run has learnt nothing that helps."
+        )
+
     def text(self) -> str:
         d = self.digits
         return f"{self.value:.{d}f} [{self.low:.{d}f}, {self.high:.{d}f}]"

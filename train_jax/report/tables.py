@@ -22,10 +22,11 @@ def model_table(model, init) -> str:
 
 
 def write_model_table(workdir: Path, model, init):
-    """Prints the table, and writes it into model.txt."""
+    """Writes the table into model.txt, and prints a line of it."""
     table = model_table(model, init)
-    print(table)
     write_atomically(workdir / "model.txt", table + "\n")
+    parameters = table.splitlines()[-2].split()[-1]
+    print(f"model: {type(model).__name__}, {parameters} parameters ({workdir}/model.txt)")
 
 
 def draw_history(workdir: Path, history, best_epoch, data_name):

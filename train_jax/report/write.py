@@ -6,7 +6,7 @@ from pathlib import Path
 
 from train_jax.report import run as report_run
 from train_jax.report.compare import comparison
-from train_jax.report.page import Font, Section, write_page
+from train_jax.report.page import Font, Section, Text, write_page
 from train_jax.report.run import Run, Score, read_run
 from train_jax.run.errors import UserError
 
@@ -49,6 +49,9 @@ def write_report(
         path = run.workdir / "report.html"
         title = f"{run.name}: {score.name} {score.text()}" if score else run.name
         own = _told(run, sections)
+        if score and score.verdict():
+            print(score.verdict())
+            own[0] = own[0]._replace(parts=[Text(score.verdict()), *own[0].parts])
         about = report_run.what_was_run(run)
         rest = [report_run.model(run), report_run.timing(run)]
         pages = [*own[:1], about, report_run.history(run), *own[1:], *rest]

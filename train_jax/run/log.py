@@ -22,6 +22,7 @@ class Log:
         self._path = workdir / "metrics.csv"
         self._epochs, self._unit = epochs, unit
         self._shown = 0.0
+        self._begin = (0, 0, 0.0)  # (epoch, steps, seconds) from which its speed is measured
         main = parallel.is_main()
         self._tty = main and sys.stderr.isatty()
         self.rows = list(history)
@@ -35,6 +36,8 @@ class Log:
             self._path.unlink(missing_ok=True)
         # ... and here
         self._events = _open_events(workdir / "tb")
+        if len(self.rows) < epochs:
+            print("epoch  training/validation")
         if self._events:
             from tensorboardX.proto.event_pb2 import SessionLog
 
@@ -48,30 +51,51 @@ class Log:
             return
         self._write_csv()
         self._write_scalars(row)
-        eta = duration((self._epochs - row["epoch"]) * row["seconds"])
-        numbers = "  ".join(
-            f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy"))
-        )
         self._clear()
-        print(
-            f"epoch {row['epoch']:3d}/{self._epochs}  {numbers}  lr {row['lr']:.2e}  "
-            f"{row['seconds']:.1f} s  {row[self._unit + '/s']:.0f} {self._unit}/s  ETA {eta}",
-            flush=True,
-        )
+        print(self._line(row), flush=True)
 
-    def progress(self, epoch, done, steps, seconds, batch_size):
+    def compiling(self):
+        """Said before the first step, which takes as long as the compiler does."""
+        self._show("compiling")
+
+    def progress(self, epoch, done, steps, seconds, batch_size, validated=None):
         """At most once a second, one line that is overwritten, on a terminal only.
 
-        `done` of `steps` steps of `batch_size` units of this epoch took `seconds`.
+        `done` of `steps` steps of `batch_size` units of this epoch took `seconds`; `validated`:
+        (how many, of how many) batches of validation are done, None before the first.
         """
-        if self._tty and time.perf_counter() - self._shown > SECONDS_BETWEEN_REPORTS:
-            self._shown = time.perf_counter()
+        if not self._tty or time.perf_counter() - self._shown <= SECONDS_BETWEEN_REPORTS:
+            return
+        self._shown = time.perf_counter()
+        if validated:
+            self._show(f"{epoch:3d}/{self._epochs}  validating {validated[0]}/{validated[1]}")
+            return
+        if self._begin[0] != epoch:  # the first step of a run is not counted, which compiles
+            self._begin = epoch, done, seconds
+        steps_done, took = done - self._begin[1], seconds - self._begin[2]
+        text = f"{epoch:3d}/{self._epochs}  step {done}/{steps}"
+        if steps_done > 0 and took > 0:
+            left = duration((steps - done) * took / steps_done)
+            text += f"  {steps_done * batch_size / took:.0f} {self._unit}/s  {left} left of it"
+        self._show(text)
+
+    def _line(self, row) -> str:
+        """'  3/24  loss 1.221/1.384  accuracy 0.6124/0.5317 ...': of training and validation."""
+        parts = [f"{row['epoch']:3d}/{self._epochs}"]
+        for name in row:
+            digits = 3 if name.endswith("loss") else 4
+            if name.endswith(("loss", "accuracy")) and not name.startswith("val_"):
+                both = [row[k] for k in (name, f"val_{name}") if k in row]
+                parts.append(f"{name} " + "/".join(f"{v:.{digits}f}" for v in both))
+            elif name.startswith("val_") and name.removeprefix("val_") not in row:
+                parts.append(f"{name.removeprefix('val_')} {row[name]:.2f}")
+        eta = duration((self._epochs - row["epoch"]) * row["seconds"])
+        return "  ".join([*parts, f"lr {row['lr']:.1e}", f"{row['seconds']:.0f} s", f"ETA {eta}"])
+
+    def _show(self, text):
+        if self._tty:
             self._clear()
-            left = duration((steps - done) * seconds / done)
-            sys.stderr.write(
-                f"epoch {epoch:3d}/{self._epochs}  step {done}/{steps}  "
-                f"{done * batch_size / seconds:.0f} {self._unit}/s  {left} left of this epoch"
-            )
+            sys.stderr.write(text)
             sys.stderr.flush()
 
     def close(self):

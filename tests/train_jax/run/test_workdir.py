@@ -287,10 +287,19 @@ def test_the_line_of_an_epoch_says_its_numbers_and_the_time_left(tmp_path, capsy
     writer = open_writer(tmp_path, epochs=41)
     writer.epoch(row(1, seconds=90.0))
     writer.close()
-    line = capsys.readouterr().out
-    for word in ("epoch   1/41", "loss 0.3333", "val_accuracy 0.5000", "lr 1.00e-03", "90.0 s",
-                 "100 images/s", "ETA 1 h 00 min"):  # fmt: skip
-        assert word in line
+    head, line = capsys.readouterr().out.splitlines()
+    assert head == "epoch  training/validation"
+    assert line == (
+        "  1/41  loss 0.333/1.100  accuracy 0.2500/0.5000  lr 1.0e-03  90 s  ETA 1 h 00 min"
+    )
+
+
+def test_a_score_of_validation_alone_is_on_the_line_too(tmp_path, capsys):
+    writer = open_writer(tmp_path)
+    writer.epoch({"epoch": 1, "loss": 1.0, "val_loss": 2.0, "val_chrf": 41.234, "lr": 0.1,
+                  "seconds": 1.0, "pairs/s": 9.0})  # fmt: skip
+    writer.close()
+    assert "  1/4  loss 1.000/2.000  chrf 41.23  lr 1.0e-01" in capsys.readouterr().out
 
 
 def test_progress_is_silent_where_there_is_no_terminal(tmp_path, capsys):
@@ -305,12 +314,18 @@ def test_progress_on_a_terminal_is_one_line_a_second(tmp_path, capsys, monkeypat
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("time.perf_counter", lambda: now)
     writer = open_writer(tmp_path, epochs=5)
-    for now, done in ((100.0, 3), (100.5, 4), (101.5, 5)):  # noqa: B007, read by the clock
-        writer.progress(2, done, 10, 6.0, 32)
+    writer.compiling()
+    for now, done in ((100.0, 3), (100.5, 4), (102.0, 5)):  # noqa: B007, read by the clock
+        writer.progress(2, done, 10, now - 90, 32)
+    now = 104.0
+    writer.progress(2, 10, 10, 14.0, 32, (3, 7))
     shown = capsys.readouterr().err.split("\r\033[K")[1:]
-    assert len(shown) == 2
-    assert shown[0] == "epoch   2/5  step 3/10  16 images/s  14 s left of this epoch"
-    assert "step 5/10" in shown[1]
+    assert shown == [
+        "compiling",
+        "  2/5  step 3/10",  # what came before took the compiler's time
+        "  2/5  step 5/10  32 images/s  5 s left of it",
+        "  2/5  validating 3/7",
+    ]
     writer.close()
 
 
