@@ -13,6 +13,7 @@ import contextlib
 import difflib
 import errno
 import importlib
+import json
 import os
 import re
 import signal
@@ -21,8 +22,6 @@ from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
-
-from train_jax import json_text
 
 # config.task -> its module, and --mode -> (function of that module, the flags that are its own)
 TASKS = {
@@ -244,9 +243,9 @@ def _default_config(argv) -> list[str]:
         return []
     try:
         path = Path(workdirs[-1].split(",")[0]) / "config.json"
-        record = json_text.parse(path.read_bytes())
+        record = json.loads(path.read_bytes())
         return [f"--config=configs/{record['config']['task']}_base.py"]
-    except (OSError, ValueError, KeyError, TypeError):  # told by the mode
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # told by the mode
         return [f"--config={SHIPPED['fer']}"]
 
 

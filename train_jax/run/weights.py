@@ -19,7 +19,6 @@ import numpy as np
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from train_jax import json_text
 from train_jax.run.checkpoint import array_types
 from train_jax.run.errors import UserError
 from train_jax.run.files import check_manifest, write_atomically, write_manifest
@@ -126,8 +125,8 @@ def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
 def _read_card(folder: Path) -> dict:
     path = folder / CARD
     try:
-        card = json_text.parse(_read(path))
-    except ValueError as error:
+        card = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}). {MEND}") from None
     if not isinstance(card, dict):
         raise UserError(f"{path}: expected a JSON object. {MEND}")
