@@ -22,6 +22,7 @@ from seq_jax import columns, corpus, modes, text, translate
 from train_jax import loop
 from train_jax.run import weights, workdir
 from train_jax.run.errors import UserError
+from train_jax.run.files import write_manifest
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "PublicTest", "PrivateTest")
@@ -167,7 +168,7 @@ def test_a_zip_with_a_huge_directory_is_refused_before_it_is_read(tmp_path):
     assert tree_form.MAX_ENTRIES * 80 <= tree_form.MAX_READ_BYTES  # what is allowed is readable
 
 
-def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path, monkeypatch):
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):
     for name in ("fer2013.csv", "a.zip", "kan.txt", "folder/train/sad/a.png", "w/model.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(tmp_path / name)
@@ -180,15 +181,13 @@ def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path, monkeypatch)
     refused(
         lambda: list(corpus.read(corpus.find(tmp_path / "kan.txt"))), "kan.txt: not a regular file"
     )
-    refused(lambda: weights.load(tmp_path / "w"), "manifest.json is missing")
-    monkeypatch.setattr(weights, "check_manifest", lambda folder: [])
     refused(lambda: weights.load(tmp_path / "w"), "model.json: 0 bytes, or no regular file")
 
 
-def test_weights_of_many_gigabytes_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "check_manifest", lambda folder: [])
+def test_weights_of_many_gigabytes_are_not_read(tmp_path):
     for name, size in {"model.json": 17 << 20, "model.safetensors": 5 << 30}.items():
         (tmp_path / "model.json").write_text('{"format": 1}')
+        write_manifest(tmp_path)
         with open(tmp_path / name, "wb") as file:
             file.truncate(size)
         load = functools.partial(weights.load, tmp_path)
@@ -248,10 +247,10 @@ def test_a_seed_that_jax_would_cut_is_refused(seed, tmp_path):
     "written",
     ["[" * 100_000, "[" * 60 + "]" * 60, '["\\ud800"]', "9" * 5000, b"\xff\xfe\xff", b"\xff"],
 )
-def test_json_that_breaks_programs_is_refused(written, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "check_manifest", lambda folder: [])
+def test_json_that_breaks_programs_is_refused(written, tmp_path):
     raw = written.encode() if isinstance(written, str) else written
     (tmp_path / "model.json").write_bytes(raw)
+    write_manifest(tmp_path)
     refused(lambda: weights.load(tmp_path), "model.json: (not JSON|expected a JSON object)")
     (tmp_path / "config.json").write_bytes(raw)
     refused(lambda: workdir.read_config(tmp_path), "config.json is not a config")
