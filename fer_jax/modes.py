@@ -18,9 +18,9 @@ from fer_jax.report import tables as report
 from fer_jax.task import (
     build_model,
     divide,
-    fit_settings,
     load_splits,
     make_task,
+    settings_of,
     train_valid_sha256,
 )
 from train_jax import loop, parallel
@@ -43,7 +43,7 @@ def train(config, workdir: Path):
         write_config(workdir, config.to_dict(), task.identity)
         print(report.describe(dataset, splits))
         write_model_table(workdir, model, task.init)
-        history = loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
+        history = loop.fit(task, settings_of(config, dataset), workdir=workdir)
         if not parallel.is_main():
             return
         variables, temperature, result = _score_run(config, workdir, model, task, dataset, splits)
@@ -106,7 +106,7 @@ def _train_fold(config, workdir, model) -> dict:
         write_config(workdir, config.to_dict(), task.identity)
         path = workdir / folds.ARRAYS
         if not path.exists():
-            loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
+            loop.fit(task, settings_of(config, dataset), workdir=workdir)
             variables, _ = _load_selected(config, workdir, task)
             logits_of = _make_logits_of(config, model, variables)
             images = splits["valid"].images

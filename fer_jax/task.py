@@ -1,5 +1,6 @@
 """Facial expressions as a task: from a config to training, and from a checkpoint to scores."""
 
+import dataclasses
 import functools
 import hashlib
 from pathlib import Path
@@ -16,8 +17,9 @@ from fer_jax.augment import alternating_flip, augment, mixup, shrink, smooth_lab
 from fer_jax.data import CLASSES, SIDE
 from fer_jax.models import make_model, takes_any_size
 from train_jax import metrics
-from train_jax import task as task_lib
+from train_jax import settings as settings_lib
 from train_jax.run.errors import UserError
+from train_jax.settings import Settings
 from train_jax.task import Task
 
 
@@ -110,7 +112,7 @@ def make_task(config, model, dataset, splits) -> Task:
     mixing["probability"] = augmentation.pop("mixup_probability")
     sizes, alternate = augmentation.pop("sizes"), augmentation.pop("alternate_flip")
     check_sizes(sizes)
-    epochs = fit_settings(config, dataset)["epochs"]
+    epochs = settings_of(config, dataset).epochs
     soft_weight, soft, identity = c["soft_weight"], {}, {}
     if not 0 <= soft_weight <= 1 or (soft_weight and not config.data.soft_labels):
         raise UserError(
@@ -249,10 +251,9 @@ def arrays(faces) -> dict[str, np.ndarray]:
     return {"image": faces.images, "label": faces.labels}
 
 
-def fit_settings(config, dataset) -> dict:
-    """The arguments of `train_jax.loop.fit` in a config; drawn faces have their own epochs."""
-    settings = task_lib.fit_settings(config)
-    drawn_epochs = settings.pop("epochs_on_drawn_faces")
+def settings_of(config, dataset) -> Settings:
+    """How to train; drawn faces have their own epochs."""
+    settings = settings_lib.of_config(config)
     if dataset.name == "drawn_faces":
-        settings["epochs"] = drawn_epochs
+        return dataclasses.replace(settings, epochs=config.train.epochs_on_drawn_faces)
     return settings

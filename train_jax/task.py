@@ -41,11 +41,3 @@ class Task(NamedTuple):
     # {name: variables -> float}: scores of the valid split that cannot be summed over batches, once
     # an epoch, on the host; 'val_NAME' in the row of the epoch
     scores: dict[str, Callable[[dict], float]] = types.MappingProxyType({})
-
-
-def fit_settings(config) -> dict:
-    """The arguments of `train_jax.loop.fit` in a config, which may hold more in `train`."""
-    settings = config.train.to_dict() | {"devices": config.distributed.devices}
-    del settings["deterministic"], settings["matmul_precision"]  # launch.py has seen to them
-    names = ("optimizer", "schedule", "plateau", "early_stop", "checkpoint")
-    return settings | {name: config[name].to_dict() for name in names}

@@ -171,6 +171,14 @@ def files_of(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
+PLATEAU = plateau.Settings(
+    base_lr=1.0, mode="min", factor=0.5, patience=1, min_delta=0.0, cooldown=0, min_lr=0.0
+)
+EARLY_STOP = early_stop.Settings(
+    mode="min", patience=1, min_delta=0.0, baseline=None, start_from_epoch=0
+)
+
+
 def make_state(seed):
     """A small TrainState with random numbers in it."""
     rng = np.random.default_rng(seed)
@@ -181,8 +189,8 @@ def make_state(seed):
     return state_lib.create(
         variables={"params": {"Dense_0": {"kernel": array(5, 7), "bias": array(7)}}},
         optimizer=optax.adam(0.1),
-        plateau=plateau.init(mode="min"),
-        early_stop=early_stop.init(mode="min"),
+        plateau=plateau.init(PLATEAU),
+        early_stop=early_stop.init(EARLY_STOP),
         metrics={"loss": Mean(array(), array())},
         ema_decay=0.9,
         key=jax.random.key(seed, impl="rbg"),

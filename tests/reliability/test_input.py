@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import fer_base
 from fer_jax.fer2013 import CLASSES, meaning, source, tree_form
 from fer_jax.predict import images
 from seq_jax import columns, corpus, modes, text, translate
-from train_jax import loop
+from train_jax import settings
 from train_jax.run import weights, workdir
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_manifest
@@ -234,10 +235,9 @@ def test_a_file_name_that_is_no_unicode_is_no_traceback(tmp_path):
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
 def test_a_seed_that_jax_would_cut_is_refused(seed, tmp_path):
     """jax.random.key(2**32) is that of 0."""
-    settings = dict(prng="rbg", steps=1, epochs=1, batch_size=1, ema_decay=0.0)
-    parts = dict(optimizer={}, schedule={}, plateau={}, early_stop={})
-    with pytest.raises(ValueError, match=r"seed must be in \[0, 2\*\*32\)"):
-        loop.build(None, None, seed=seed, **settings, **parts)
+    config = fer_base.get_config()
+    config.train.seed = seed
+    refused(lambda: settings.of_config(config), r"config.train.seed must be in \[0, 2\*\*32\)")
 
 
 # JSON and names
