@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync_disk: bool = True
     """Writes a file so that after a crash it is there whole, or as it was before.
 
     Without `sync_disk`, which takes 12 ms, not after a loss of power. Of many processes only the
-    main one writes. UserError if the disk is full, say.
+    main one writes, see `parallel.start`. UserError if the disk is full, say.
     """
     if not parallel.is_main():
         return
