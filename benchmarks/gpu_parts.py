@@ -6,7 +6,6 @@ Prints a line RESULT {...} for each part. Everything here runs on a CPU too, if 
 import contextlib
 import hashlib
 import importlib.metadata
-import inspect
 import json
 import os
 import shutil
@@ -34,7 +33,7 @@ import numpy as np  # noqa: E402
 import timing  # noqa: E402
 from absl import logging  # noqa: E402
 
-from fer_jax.task import fit_settings  # noqa: E402
+from fer_jax.task import settings_of  # noqa: E402
 from train_jax import loop, parallel  # noqa: E402
 from train_jax.run.checkpoint import Checkpoints  # noqa: E402
 from train_jax.run.log import read_csv  # noqa: E402
@@ -280,15 +279,13 @@ def checkpoints(settings):
     rows, epochs = (64, 3) if settings["tiny"] else (25_837, 10)
     config.train.update({"epochs": epochs, "epochs_on_drawn_faces": epochs})
     task = nets.task_of(config, rows)
-    wanted = inspect.signature(loop.fit).parameters
-    arguments = fit_settings(config, type("Dataset", (), {"name": "noise"}))
-    arguments = {name: value for name, value in arguments.items() if name in wanted}
+    how = settings_of(config, type("Dataset", (), {"name": "noise"}))
     found = {}
     for name in ("with", "without"):
         with tempfile.TemporaryDirectory() as folder:
             save = Checkpoints.save if name == "with" else lambda *a, **k: None
             with mock.patch.object(Checkpoints, "save", save), contextlib.redirect_stdout(None):
-                history = loop.fit(task, workdir=Path(folder), **arguments)
+                history = loop.fit(task, how, workdir=Path(folder))
         # an epoch's seconds hold the saving of the one before; the first one compiles
         found[name] = sum(row["seconds"] for row in history[1:]) / (epochs - 1)
     cost = found["with"] / found["without"] - 1

@@ -1,6 +1,5 @@
 """Our nets as they are measured: what launch.py compiles, on noise."""
 
-import inspect
 import math
 from importlib import import_module
 
@@ -15,7 +14,8 @@ from seq_jax.task import make_sums
 from seq_jax.text import build_vocabulary
 from train_jax import metrics, parallel, program
 from train_jax.epoch import epoch_order, size_of, steps_a_call
-from train_jax.task import Task, fit_settings
+from train_jax.settings import of_config
+from train_jax.task import Task
 
 NETS = {  # name: (its config, channels in place of the config's)
     "fer_lobo": ("fer_lobo", None),
@@ -82,9 +82,7 @@ def sentences_task(config, source, target):
 
 def build(task, config, mesh, *, steps):
     """(Program, state) of a task with `steps` steps an epoch."""
-    settings = fit_settings(config) | {"steps": steps}
-    wanted = inspect.signature(program.build).parameters
-    return program.build(task, mesh, **{k: v for k, v in settings.items() if k in wanted})
+    return program.build(task, mesh, of_config(config), steps=steps)
 
 
 def training(task, config):

@@ -6,6 +6,7 @@ Times every call into the compiled functions from inside: a step counts from the
 before it is finished. What is left of an epoch is the loop: order, checkpoint, metrics.csv.
 """
 
+import dataclasses
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ import importlib  # noqa: E402
 import jax  # noqa: E402
 from timing import memory_mb  # noqa: E402
 
-from fer_jax.task import build_model, fit_settings, load_splits, make_task  # noqa: E402
+from fer_jax.task import build_model, load_splits, make_task, settings_of  # noqa: E402
 from train_jax import loop  # noqa: E402
 
 SECONDS = {"train_step": [], "eval_step": []}  # of each call
@@ -60,9 +61,9 @@ def main(name, epochs, *overrides):
         return timed_program, state
 
     loop.build = build_timed
-    settings = fit_settings(config, dataset) | {"epochs": int(epochs)}
+    settings = dataclasses.replace(settings_of(config, dataset), epochs=int(epochs))
     with tempfile.TemporaryDirectory() as folder:
-        rows = loop.fit(task, workdir=Path(folder), **settings)
+        rows = loop.fit(task, settings, workdir=Path(folder))
     steps = len(SECONDS["train_step"]) // len(rows)
     evals = len(SECONDS["eval_step"]) // len(rows)
     for i, row in enumerate(rows):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_jax.data import CLASSES
-from train_jax import calibration, json_text, metrics
+from train_jax import calibration, metrics
 from train_jax.run.errors import UserError
 from train_jax.run.files import check_manifest, write_atomically, write_manifest
 
@@ -119,7 +119,7 @@ def load(folder: Path) -> OutOfFold:
             f"config.data.soft_labels: {folder} is not what --mode=cross_validate writes into "
             f"WORKDIR/out_of_fold: {problems[0]}"
         )
-    about = json_text.parse((folder / ABOUT).read_bytes())
+    about = json.loads((folder / ABOUT).read_bytes())
     if about["classes"] != list(CLASSES):
         raise UserError(f"{folder / ABOUT}: classes are {about['classes']}, not {list(CLASSES)}")
     arrays = read_arrays(folder / ARRAYS)

@@ -22,9 +22,9 @@ from fer_jax.task import (
     build_model,
     check_settings,
     divide,
-    fit_settings,
     load_splits,
     make_task,
+    settings_of,
     train_valid_sha256,
 )
 from train_jax import loop, parallel
@@ -62,10 +62,10 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity, base=base)
         print(report.describe(dataset, splits))
-        settings = fit_settings(config, dataset)
+        settings = settings_of(config, dataset)
         note_short_run(task, settings)
         write_model_table(workdir, model, task.init)
-        history = loop.fit(task, workdir=workdir, **settings)
+        history = loop.fit(task, settings, workdir=workdir)
         if not parallel.is_main():
             return
         variables, temperature, result = _score_run(config, workdir, model, task, dataset, splits)
@@ -80,7 +80,7 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
 
 def note_short_run(task, settings):
     """Says so where batch norm will not know its statistics at the end."""
-    steps = settings["epochs"] * math.ceil(size_of(task.train) / settings["batch_size"])
+    steps = settings.epochs * math.ceil(size_of(task.train) / settings.batch_size)
     memory = 1 / (1 - MOMENTUM)
     if jax.eval_shape(task.init, jax.random.key(0)).get("batch_stats") and steps < 3 * memory:
         print(
@@ -141,7 +141,7 @@ def _train_fold(config, workdir, model, base) -> dict:
         write_config(workdir, config.to_dict(), task.identity, base=base)
         path = workdir / folds.ARRAYS
         if not path.exists():
-            loop.fit(task, workdir=workdir, **fit_settings(config, dataset))
+            loop.fit(task, settings_of(config, dataset), workdir=workdir)
             variables, _ = _load_selected(config, workdir, task)
             logits_of = _make_logits_of(config, model, variables)
             images = splits["valid"].images

@@ -1,5 +1,6 @@
 """Facial expressions as a task: from a config to training, and from a checkpoint to scores."""
 
+import dataclasses
 import functools
 import hashlib
 import math
@@ -17,14 +18,15 @@ from fer_jax.augment import alternating_flip, augment, mixup, shrink, smooth_lab
 from fer_jax.data import CLASSES, SIDE
 from fer_jax.models import make_model, takes_any_size
 from train_jax import metrics
-from train_jax import task as task_lib
+from train_jax import settings as settings_lib
 from train_jax.run.errors import UserError, named, naming
+from train_jax.settings import Settings
 from train_jax.task import Task
 
 
 def check_settings(config):
     """UserError, naming the field and its value, if a setting cannot be: before data is read."""
-    task_lib.check_settings(config)
+    settings_lib.check(config)
     with naming("data"):
         valid, train = config.data.valid_fraction, config.data.train_fraction
         if not 0 <= valid < 1:
@@ -139,7 +141,7 @@ def make_task(config, model, dataset, splits) -> Task:
     mixing["probability"] = augmentation.pop("mixup_probability")
     sizes, alternate = augmentation.pop("sizes"), augmentation.pop("alternate_flip")
     check_sizes(sizes)
-    epochs = fit_settings(config, dataset)["epochs"]
+    epochs = settings_of(config, dataset).epochs
     soft_weight, soft, identity = c["soft_weight"], {}, {}
     if not 0 <= soft_weight <= 1 or (soft_weight and not config.data.soft_labels):
         raise UserError(
@@ -278,10 +280,9 @@ def arrays(faces) -> dict[str, np.ndarray]:
     return {"image": faces.images, "label": faces.labels}
 
 
-def fit_settings(config, dataset) -> dict:
-    """The arguments of `train_jax.loop.fit` in a config; drawn faces have their own epochs."""
-    settings = task_lib.fit_settings(config)
-    drawn_epochs = settings.pop("epochs_on_drawn_faces")
+def settings_of(config, dataset) -> Settings:
+    """How to train; drawn faces have their own epochs."""
+    settings = settings_lib.of_config(config)
     if dataset.name == "drawn_faces":
-        settings["epochs"] = drawn_epochs
+        return dataclasses.replace(settings, epochs=config.train.epochs_on_drawn_faces)
     return settings

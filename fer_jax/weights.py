@@ -29,7 +29,7 @@ class Classifier(NamedTuple):
 
 
 def export(folder, variables, *, config, identity, splits, temperature, result, origin):
-    """Writes model.safetensors, model.json, README.md (the model card) and the manifest of all.
+    """Writes model.safetensors, model.json, README.md (the model card) and the manifest.
 
     Args:
       folder: made if it is not there.

@@ -6,9 +6,9 @@ source and target; JSON objects with such keys, also below "translation".
 """
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 
-from train_jax import json_text
 from train_jax.run.errors import UserError
 
 NAMES = {  # of languages, by their code of ISO 639-1; another code stands for itself
@@ -117,8 +117,9 @@ def _recognised(cells, where, line, languages) -> list[int]:
 
 def _of_object(line, where, languages, columns) -> tuple[str, str]:
     try:
-        found = json_text.parse(line.encode())
-    except ValueError as error:
+        found = json.loads(line)
+        json.dumps(found, ensure_ascii=False).encode()  # ValueError: half a surrogate pair
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON ({error}).") from None
     if isinstance(found, dict) and isinstance(found.get("translation"), dict):
         found = found["translation"]

@@ -26,7 +26,7 @@ from seq_jax.task import (
 from seq_jax.text import encode, tokenise
 from seq_jax.translate import answer, read_chunks, read_lines
 from seq_jax.translator import static_length
-from train_jax import loop, parallel
+from train_jax import loop, parallel, settings
 from train_jax.report import write as report_write
 from train_jax.report.tables import draw_history, write_model_table
 from train_jax.run.checkpoint import Checkpoints
@@ -40,7 +40,6 @@ from train_jax.run.workdir import (
     read_config,
     write_config,
 )
-from train_jax.task import fit_settings
 
 
 def train(config, workdir: Path, *, base: dict | None = None, init: str | None = None):
@@ -65,7 +64,7 @@ def train_and_score(config, workdir: Path, *, base=None, init=None):
         names = tuple(map(name_of, config.data.languages))
         print(report.describe(dataset, splits, vocabularies, task.identity["tokens"], names))
         write_model_table(workdir, model, task.init)
-        history = loop.fit(task, workdir=workdir, **fit_settings(config))
+        history = loop.fit(task, settings.of_config(config), workdir=workdir)
         if not parallel.is_main():
             return {}
         best_epoch, variables, result, translations = score(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 
 from seq_jax import cells
 
@@ -34,7 +35,7 @@ def step(cell, params, carry, x, mask=None):
     `cells.zero_carry`.
     """
     mask = None if mask is None else mask.astype(bool)[:, None]
-    return advance(cell, params, carry, cells.project(params, x), mask, None)
+    return advance(cell, params, carry, cells.project(params, only_real(x, mask)), mask, None)
 
 
 def scan(
@@ -72,8 +73,9 @@ def scan(
       ValueError: shapes do not fit.
     """
     carry = check_shapes(cell, params, x, carry, mask)
-    projected = cells.project(params, jnp.swapaxes(x, 0, 1))  # f32[T, B, G*H]
-    mask = None if mask is None else mask.astype(bool).T[:, :, None]
+    mask = None if mask is None else rearrange(mask.astype(bool), "b t -> t b 1")
+    x = only_real(rearrange(x, "b t d -> t b d"), mask)
+    projected = cells.project(params, x)  # f32[T, B, G*H]
 
     def body(carry, inputs):
         carry, output = advance(cell, params, carry, *inputs, drop)
@@ -86,9 +88,15 @@ def scan(
     if unroll:
         carry, outputs = run(unroll)(*inputs)
     else:
-        unrolled = run(min(x.shape[1], MAX_UNROLL))
+        unrolled = run(min(len(x), MAX_UNROLL))
         carry, outputs = jax.lax.platform_dependent(*inputs, cpu=run(1), default=unrolled)
-    return carry, jnp.swapaxes(outputs, 0, 1) if return_sequences else carry.h
+    return carry, rearrange(outputs, "t b h -> b t h") if return_sequences else carry.h
+
+
+def only_real(x, mask):
+    """x f32[..., D] with zeros where mask bool[..., 1] is False. `advance` drops what a cell makes
+    of a masked step, but a NaN in it would still reach the gradients, as 0 times NaN."""
+    return x if mask is None else jnp.where(mask, x, 0)
 
 
 def advance(cell, params, carry, projected, mask, drop):

@@ -20,7 +20,7 @@ from seq_jax.models import make_model
 from seq_jax.subwords import Subwords
 from seq_jax.text import PAD, START, Vocabulary, build_vocabulary
 from train_jax import metrics
-from train_jax import task as task_lib
+from train_jax import settings as settings_lib
 from train_jax.run.errors import UserError, named
 from train_jax.task import Task
 
@@ -71,7 +71,7 @@ def tokens_a_side(config, dataset) -> int:
 
 def check_settings(config):
     """UserError, naming the field and its value, if a setting cannot be: before data is read."""
-    task_lib.check_settings(config)
+    settings_lib.check(config)
     model_of(config, 9, 9)
 
 

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from train_jax import json_text
 from train_jax.run.errors import UserError
 
 PAD, UNK, START, END = "<PAD>", "<unk>", "<start>", "<end>"
@@ -230,8 +229,9 @@ def from_json(text: str, name: str) -> Vocabulary:
         UserError: it is not one; `name` says which file it came from.
     """
     try:
-        words = json_text.parse(text)
-    except ValueError as error:
+        words = json.loads(text)
+        json.dumps(words, ensure_ascii=False).encode()  # ValueError: half a surrogate pair
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: not a vocabulary, since it is not JSON ({error}).") from error
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{name}: not a vocabulary: expected a JSON list of words.")

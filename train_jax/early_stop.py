@@ -15,6 +15,7 @@ What is surprising, and matched:
 Numbers are float32; see train_jax/plateau.py for what that means at the edge of `min_delta`.
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -28,26 +29,43 @@ class EarlyStopState(NamedTuple):
     """Changes once an epoch, and belongs in the checkpoint."""
 
     best: jax.Array  # f32[], best value so far; the worst possible one before the first
-    best_epoch: (
-        jax.Array
-    )  # i32[], the epoch of `best`, whose weights to restore; -1 before the first
+    best_epoch: jax.Array  # i32[], whose weights to restore; -1 before the first
     wait: jax.Array  # i32[], epochs since the last one that restarted the patience
     stop: jax.Array  # bool[], stop training now; stays True
 
 
-def init(*, mode) -> EarlyStopState:
-    """The state before the first epoch. `mode` is 'min' or 'max'."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """ValueError, which names the setting and its value, if one is outside its range."""
+
+    mode: str  # 'min' if smaller values are better, 'max' if larger ones are
+    patience: int  # epochs without improvement before the stop; 0 and 1 mean the same
+    min_delta: float  # absolute; an improvement must be larger than this
+    baseline: float | None  # a value that must be improved on before `wait` restarts
+    start_from_epoch: int  # epochs at the start that are not considered
+    enabled: bool = True  # these two are for the training loop: whether it calls `update` ...
+    monitor: str = ""  # ... and with which metric
+
+    def __post_init__(self):
+        worst_value(self.mode)
+        check_count("patience", self.patience)
+        check_min_delta(self.min_delta)
+        if self.baseline is not None and not math.isfinite(self.baseline):
+            raise ValueError(f"baseline must be finite or None, got {self.baseline}")
+        check_count("start_from_epoch", self.start_from_epoch)
+
+
+def init(settings: Settings) -> EarlyStopState:
+    """The state before the first epoch."""
     return EarlyStopState(
-        best=worst_value(mode),
+        best=worst_value(settings.mode),
         best_epoch=jnp.array(-1, jnp.int32),
         wait=jnp.array(0, jnp.int32),
         stop=jnp.array(False),
     )
 
 
-def update(
-    state, value, epoch, *, mode, patience, min_delta, baseline, start_from_epoch
-) -> EarlyStopState:
+def update(state: EarlyStopState, value, epoch, settings: Settings) -> EarlyStopState:
     """One epoch of keras.callbacks.EarlyStopping.
 
     Pure and traceable; the settings are Python numbers, so one compiled update serves every epoch.
@@ -56,54 +74,30 @@ def update(
       state: the state after the epoch before.
       value: f32[], the monitored quantity of this epoch; may be NaN or infinite.
       epoch: i32[], this epoch, counted from 0.
-      mode: 'min' if smaller values are better, 'max' if larger ones are.
-      patience: epochs without improvement before the stop; 0 and 1 mean the same.
-      min_delta: absolute; an improvement must be larger than this.
-      baseline: a value that must be improved on before `wait` restarts, or None.
-      start_from_epoch: epochs at the start that are not considered.
+      settings: the same at every epoch.
 
     Returns:
       The state after this epoch.
-
-    Raises:
-      ValueError: a setting is outside its range.
     """
-    validate(
-        mode=mode,
-        patience=patience,
-        min_delta=min_delta,
-        baseline=baseline,
-        start_from_epoch=start_from_epoch,
-    )
     value = jnp.asarray(value, jnp.float32)
     epoch = jnp.asarray(epoch, jnp.int32)
 
     first = state.best_epoch < 0
-    better = improves(value, state.best, mode=mode, min_delta=min_delta) | first
+    better = improves(value, state.best, settings) | first
     restart = better
-    if baseline is not None:
-        restart = better & improves(value, baseline, mode=mode, min_delta=min_delta)
+    if settings.baseline is not None:
+        restart = better & improves(value, settings.baseline, settings)
     wait = jnp.where(restart, 0, state.wait + 1)
     after = EarlyStopState(
         best=jnp.where(better, value, state.best),
         best_epoch=jnp.where(better, epoch, state.best_epoch),
         wait=wait,
-        stop=state.stop | (~better & (wait >= patience)),
+        stop=state.stop | (~better & (wait >= settings.patience)),
     )
-    considered = epoch >= start_from_epoch
+    considered = epoch >= settings.start_from_epoch
     return jax.tree.map(lambda new, old: jnp.where(considered, new, old), after, state)
 
 
-def resume(state, *, patience) -> EarlyStopState:
-    """The state of a run that goes on with `patience`: one with more patience stops later."""
-    return state._replace(stop=state.stop & (state.wait >= patience))
-
-
-def validate(*, mode, patience, min_delta, baseline, start_from_epoch):
-    """Raises ValueError, naming the value, if a setting of `update` is outside its range."""
-    worst_value(mode)
-    check_count("patience", patience)
-    check_min_delta(min_delta)
-    if baseline is not None and not math.isfinite(baseline):
-        raise ValueError(f"baseline must be finite or None, got {baseline}")
-    check_count("start_from_epoch", start_from_epoch)
+def resume(state: EarlyStopState, settings: Settings) -> EarlyStopState:
+    """The state of a run that goes on with these settings: with more patience it stops later."""
+    return state._replace(stop=state.stop & (state.wait >= settings.patience))

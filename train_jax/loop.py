@@ -12,9 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from train_jax import early_stop as early_stop_lib
+from train_jax import early_stop, parallel
 from train_jax import metrics as metrics_lib
-from train_jax import parallel
 from train_jax.epoch import (
     epoch_order,
     evaluate,
@@ -29,90 +28,54 @@ from train_jax.run.errors import UserError
 from train_jax.run.interrupt import Interrupted, watch_signals
 from train_jax.run.log import Log
 from train_jax.run.saver import Saver
+from train_jax.settings import Settings
 from train_jax.task import Task
 
 
-def fit(
-    task: Task,
-    *,
-    workdir: Path,
-    seed: int,
-    prng: str,
-    epochs: int,
-    batch_size: int,
-    eval_batch_size: int,
-    steps_per_call: int,
-    ema_decay: float,
-    optimizer: dict,
-    schedule: dict,
-    plateau: dict,
-    early_stop: dict,
-    checkpoint: dict,
-    devices: int,
-) -> list[dict]:
-    """Trains until `epochs` or early stopping; continues what `workdir` holds.
+def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
+    """Trains until `settings.epochs` or early stopping; continues what `workdir` holds.
 
     Args:
       task: what to train, on what.
+      settings: how.
       workdir: holds checkpoints/, metrics.csv and tb/ afterwards.
-      seed: of parameters, order and noise.
-      prng: 'threefry2x32', or 'rbg', whose bits are cheaper on a CPU.
-      epochs: passes over the train split, at most.
-      batch_size, eval_batch_size: examples.
-      steps_per_call: training steps in one compiled call; 0: see `steps_a_call`.
-      ema_decay: of the moving average that is validated in place of the parameters; 0 turns it off.
-      optimizer: arguments of `make_optimizer`, but the schedule.
-      schedule: arguments of `make_schedule`, with warmup_epochs in place of both numbers of steps.
-      plateau: {'enabled', 'monitor'} and the arguments of `plateau.update`, but base_lr.
-      early_stop: {'enabled', 'monitor'} and the arguments of `early_stop.update`.
-      checkpoint: {'monitor', 'mode', 'select'}: which epoch is the best one, see `Checkpoints`;
-        'min_seconds', see `Saver`.
-      devices: that share each batch, of all processes; 0 for all.
 
     Returns:
-      One row an epoch: epoch, train metrics, val_ metrics, lr, seconds, units/s.
+      One row per epoch: epoch, train metrics, val_ metrics, lr, seconds, units/s.
 
     Raises:
       UserError: a setting does not fit, or a loss is not finite; or there is nothing to validate
         on, and a monitor that is used needs it. (Without `task.valid` rows have no val_ metrics.)
       Interrupted: after SIGINT or SIGTERM; all is saved.
     """
-    _check_counts(epochs=epochs, batch_size=batch_size, eval_batch_size=eval_batch_size)
-    mesh = parallel.make_mesh(devices)
-    _check_divisible(mesh.size, batch_size=batch_size, eval_batch_size=eval_batch_size)
+    epochs, batch_size, checkpoint = settings.epochs, settings.batch_size, settings.checkpoint
+    mesh = parallel.make_mesh(settings.devices)
+    _check_divisible(mesh.size, batch_size=batch_size, eval_batch_size=settings.eval_batch_size)
     size = size_of(task.train)
     length = task.train.get("length")
     steps = steps_of(size, batch_size, length)
-    steps_per_call = steps_per_call or steps_a_call(
+    steps_per_call = settings.steps_per_call or steps_a_call(
         steps, platform=parallel.platform_of(mesh), on_cpu=task.steps_per_call_on_cpu
     )
-    _check_counts(steps_per_call=steps_per_call)
     data, valid = (parallel.shard_rows(split, mesh) for split in (task.train, task.valid))
     try:
         checkpoints = Checkpoints(
-            workdir / "checkpoints", mode=checkpoint["mode"], select=checkpoint["select"]
+            workdir / "checkpoints", mode=checkpoint.mode, select=checkpoint.select
         )
-        program, state = build(
-            task, mesh, seed=seed, prng=prng, steps=steps, epochs=epochs, batch_size=batch_size,
-            ema_decay=ema_decay, optimizer=optimizer, schedule=schedule, plateau=plateau,
-            early_stop=early_stop,
-        )  # fmt: skip
+        program, state = build(task, mesh, settings, steps=steps)
     except ValueError as error:
         raise UserError(f"config: {error}") from error
-    validates = size_of(task.valid) > 0
-    _check_monitors(
-        state.metrics, task.scores, validates, (plateau, plateau["enabled"]),
-        (early_stop, early_stop["enabled"]), (checkpoint, checkpoint["select"] == "best"),
-    )  # fmt: skip
+    _check_monitors(settings, state.metrics, task.scores, validates=size_of(task.valid) > 0)
 
     state, history, elapsed = _resume(checkpoints, state, mesh)
-    patience = early_stop["patience"]
-    state = state.replace(early_stop=early_stop_lib.resume(state.early_stop, patience=patience))
-    saver = Saver(checkpoints, min_seconds=checkpoint["min_seconds"])
-    if ema_decay and epochs * steps < 3 / (1 - ema_decay):
+    stopped = early_stop.resume(state.early_stop, settings.early_stop)
+    state = state.replace(early_stop=stopped)
+    saver = Saver(checkpoints, min_seconds=checkpoint.min_seconds)
+    decay = settings.ema_decay
+    if decay and epochs * steps < 3 / (1 - decay):
         print(
-            f"{epochs * steps} steps are few for train.ema_decay={ema_decay}: the average of the "
-            f"weights, which is evaluated, looks back {1 / (1 - ema_decay):.0f} steps"
+            f"{epochs * steps} steps are few for train.ema_decay={decay}: the average of the "
+            f"weights, which is evaluated, looks back {1 / (1 - decay):.0f} steps"
         )
     log = Log(workdir, history=history, epochs=epochs, unit=task.unit)
     clock = Clock(elapsed)
@@ -130,7 +93,7 @@ def fit(
             while len(log.rows) < epochs and not state.early_stop.stop:
                 epoch = len(log.rows)
                 index, mask = epoch_order(
-                    size, batch_size, seed=seed, epoch=epoch, length=length,
+                    size, batch_size, seed=settings.seed, epoch=epoch, length=length,
                     steps_per_call=steps_per_call,
                 )  # fmt: skip
                 done = int(state.step) - epoch * steps
@@ -143,8 +106,8 @@ def fit(
                 train_seconds = clock.seconds()
                 variables = state.eval_variables()
                 sums = evaluate(
-                    program.eval_step, variables, valid, size_of(task.valid), eval_batch_size,
-                    length=task.valid.get("length"),
+                    program.eval_step, variables, valid, size_of(task.valid),
+                    settings.eval_batch_size, length=task.valid.get("length"),
                     after_call=lambda done: after_call(state, steps, done),  # noqa: B023
                 )  # fmt: skip
                 row |= {f"val_{k}": v for k, v in metrics_lib.compute(sums).items()}
@@ -154,15 +117,15 @@ def fit(
                 row["lr"] = float(learning_rate * np.asarray(state.plateau.scale))
                 state = program.epoch_end(
                     state,
-                    np.float32(row.get(plateau["monitor"], math.nan)),
-                    np.float32(row.get(early_stop["monitor"], math.nan)),
+                    np.float32(row.get(settings.plateau.monitor, math.nan)),
+                    np.float32(row.get(settings.early_stop.monitor, math.nan)),
                     np.int32(epoch),
                 )
                 row["seconds"] = clock.restart()
                 row[f"{task.unit}/s"] = size / train_seconds
                 saver.epoch(
                     _label(state, epoch + 1), state,
-                    metric=row.get(checkpoint["monitor"], math.nan),
+                    metric=row.get(checkpoint.monitor, math.nan),
                     record={"history": [*log.rows, row], "elapsed": 0.0},
                     last=epoch + 1 == epochs or bool(state.early_stop.stop),
                 )  # fmt: skip
@@ -170,7 +133,7 @@ def fit(
             saver.wait()
             if state.early_stop.stop:
                 print(
-                    f"stopped early: no better {early_stop['monitor']} for "
+                    f"stopped early: no better {settings.early_stop.monitor} for "
                     f"{int(state.early_stop.wait)} epochs"
                 )
             signum = parallel.agree(interrupt.signum)
@@ -278,19 +241,19 @@ def _check_divisible(devices, **sizes):
             )
 
 
-def _check_counts(**counts):
-    for name, count in counts.items():
-        if count < 1:
-            raise UserError(f"config: {name} must be at least 1, got {count}")
-
-
-def _check_monitors(metrics, scores, validates, *groups):
-    """`groups`: (settings with a monitor, whether it is used). Without validation data a monitor
-    that is not used may be any."""
+def _check_monitors(settings, metrics, scores, *, validates):
+    """UserError unless every monitor is one that there is. Without validation data a monitor that
+    is not used may be any."""
     of_valid = [f"val_{name}" for name in (*metrics, *scores)] if validates else []
     choices = [*metrics, *of_valid]
-    for settings, used in groups:
-        if (used or validates) and settings["monitor"] not in choices:
-            monitor = settings["monitor"]
+    plateau, early_stop, checkpoint = settings.plateau, settings.early_stop, settings.checkpoint
+    for section, used in (
+        (plateau, plateau.enabled),
+        (early_stop, early_stop.enabled),
+        (checkpoint, checkpoint.select == "best"),
+    ):
+        if (used or validates) and section.monitor not in choices:
             why = "" if validates else " (there is no validation data)"
-            raise UserError(f"config: monitor must be one of {choices}{why}, got {monitor!r}")
+            raise UserError(
+                f"config: monitor must be one of {choices}{why}, got {section.monitor!r}"
+            )

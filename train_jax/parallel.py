@@ -16,9 +16,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train_jax.run.errors import UserError
 
+_main = True  # this is the only process, until `start` joins others
+
 
 def start(*, coordinator, processes, process):
-    """Joins the other processes of this run, before jax has any device.
+    """Joins the other processes of this run, before jax has any device, and decides which one
+    writes.
 
     Args:
       coordinator: host:port of process 0; '' for what the environment says: SLURM's srun, Open
@@ -38,6 +41,8 @@ def start(*, coordinator, processes, process):
         jax.distributed.initialize(*where)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes did not find one another: {error}") from error
+    global _main
+    _main = jax.process_index() == 0
 
 
 def _meeting_place(coordinator, processes, process):
@@ -140,8 +145,8 @@ def local(tree):
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes and prints."""
-    return jax.process_index() == 0
+    """Whether this is the process that writes and prints. Asking starts no backend."""
+    return _main
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ Numbers are float32, as Keras compares them; Keras adds `min_delta` in float64 f
 that misses the threshold by one unit in the last place may be judged otherwise.
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -33,20 +34,45 @@ class PlateauState(NamedTuple):
     started: jax.Array  # bool[], whether `best` is a value that was seen
 
 
-def init(*, mode) -> PlateauState:
-    """The state before the first epoch, at full learning rate. `mode` is 'min' or 'max'."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """ValueError, which names the setting and its value, if one is outside its range."""
+
+    base_lr: float  # the learning rate at scale 1, > 0
+    mode: str  # 'min' if smaller values are better, 'max' if larger ones are
+    factor: float  # in (0, 1), multiplies the learning rate at each reduction
+    patience: int  # bad epochs in a row before a reduction; 0 and 1 mean the same
+    min_delta: float  # absolute; an improvement must be larger than this
+    cooldown: int  # epochs of rest after a reduction
+    min_lr: float  # lower bound of the learning rate
+    enabled: bool = True  # these two are for the training loop: whether it calls `update` ...
+    monitor: str = ""  # ... and with which metric
+
+    def __post_init__(self):
+        if not 0 < self.base_lr < math.inf:
+            raise ValueError(f"base_lr must be finite and > 0, got {self.base_lr}")
+        worst_value(self.mode)
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor must be in (0, 1), got {self.factor}")
+        check_count("patience", self.patience)
+        check_count("cooldown", self.cooldown)
+        check_min_delta(self.min_delta)
+        if not 0 <= self.min_lr < math.inf:
+            raise ValueError(f"min_lr must be finite and >= 0, got {self.min_lr}")
+
+
+def init(settings: Settings) -> PlateauState:
+    """The state before the first epoch, at full learning rate."""
     return PlateauState(
         scale=jnp.array(1, jnp.float32),
-        best=worst_value(mode),
+        best=worst_value(settings.mode),
         wait=jnp.array(0, jnp.int32),
         cooldown=jnp.array(0, jnp.int32),
         started=jnp.array(False),
     )
 
 
-def update(
-    state, value, *, base_lr, mode, factor, patience, min_delta, cooldown, min_lr
-) -> PlateauState:
+def update(state: PlateauState, value, settings: Settings) -> PlateauState:
     """One epoch of keras.callbacks.ReduceLROnPlateau.
 
     `base_lr * state.scale` is what Keras calls the learning rate. Pure and traceable; the settings
@@ -55,66 +81,35 @@ def update(
     Args:
       state: the state after the epoch before.
       value: f32[], the monitored quantity of this epoch; may be NaN or infinite.
-      base_lr: the learning rate at scale 1, > 0.
-      mode: 'min' if smaller values are better, 'max' if larger ones are.
-      factor: in (0, 1), multiplies the learning rate at each reduction.
-      patience: bad epochs in a row before a reduction; 0 and 1 mean the same.
-      min_delta: absolute; an improvement must be larger than this.
-      cooldown: epochs of rest after a reduction.
-      min_lr: lower bound of the learning rate.
+      settings: the same at every epoch.
 
     Returns:
       The state after this epoch.
-
-    Raises:
-      ValueError: a setting is outside its range.
     """
-    validate(
-        base_lr=base_lr,
-        mode=mode,
-        factor=factor,
-        patience=patience,
-        min_delta=min_delta,
-        cooldown=cooldown,
-        min_lr=min_lr,
-    )
     value = jnp.asarray(value, jnp.float32)
-    lowest = min_lr / base_lr
+    lowest = settings.min_lr / settings.base_lr
 
-    better = improves(value, state.best, mode=mode, min_delta=min_delta) | ~state.started
+    better = improves(value, state.best, settings) | ~state.started
     rest = jnp.maximum(state.cooldown - 1, 0)
     # Keras also sets wait to 0 in the cooldown: it is 0 already, from the reduction that began it.
     wait = jnp.where(better, 0, jnp.where(rest > 0, state.wait, state.wait + 1))
-    impatient = ~better & (rest == 0) & (wait >= patience)
+    impatient = ~better & (rest == 0) & (wait >= settings.patience)
     reduce = impatient & (state.scale > lowest)
+    reduced = jnp.maximum(state.scale * settings.factor, lowest)
     return PlateauState(
-        scale=jnp.where(reduce, jnp.maximum(state.scale * factor, lowest), state.scale),
+        scale=jnp.where(reduce, reduced, state.scale),
         best=jnp.where(better, value, state.best),
         wait=jnp.where(reduce, 0, wait),
-        cooldown=jnp.where(reduce, cooldown, rest),
+        cooldown=jnp.where(reduce, settings.cooldown, rest),
         started=jnp.array(True),
     )
 
 
-def validate(*, base_lr, mode, factor, patience, min_delta, cooldown, min_lr):
-    """Raises ValueError, naming the value, if a setting of `update` is outside its range."""
-    if not 0 < base_lr < math.inf:
-        raise ValueError(f"base_lr must be finite and > 0, got {base_lr}")
-    worst_value(mode)
-    if not 0 < factor < 1:
-        raise ValueError(f"factor must be in (0, 1), got {factor}")
-    check_count("patience", patience)
-    check_count("cooldown", cooldown)
-    check_min_delta(min_delta)
-    if not 0 <= min_lr < math.inf:
-        raise ValueError(f"min_lr must be finite and >= 0, got {min_lr}")
-
-
-def improves(value, best, *, mode, min_delta):
+def improves(value, best, settings):
     """bool[]: is f32[] value better than f32[] best by more than min_delta? Never if one is NaN."""
-    if mode == "min":
-        return value + min_delta < best
-    return value - min_delta > best
+    if settings.mode == "min":
+        return value + settings.min_delta < best
+    return value - settings.min_delta > best
 
 
 def worst_value(mode):

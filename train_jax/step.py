@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from train_jax import early_stop as early_stop_lib
 from train_jax import metrics
+from train_jax import plateau as plateau_lib
 from train_jax.compiler import forward_options, step_options
 from train_jax.parallel import by_rows, platform_of, replicated
 
@@ -101,15 +103,15 @@ def take(data, index, mask, mesh, columns=None):
 def make_epoch_end(*, plateau, early_stop, mesh):
     """The compiled end of an epoch: (state, plateau value, early-stop value, epoch) -> state.
 
-    `plateau` and `early_stop` are (old, value) -> new and (old, value, epoch) -> new, or None where
-    they are off. The sums of the epoch are set back to 0.
+    `plateau` and `early_stop` are the Settings of both. The sums of the epoch are set back to 0.
     """
 
     def epoch_end(state, plateau_value, early_stop_value, epoch):
-        if plateau:
-            state = state.replace(plateau=plateau(state.plateau, plateau_value))
-        if early_stop:
-            state = state.replace(early_stop=early_stop(state.early_stop, early_stop_value, epoch))
+        if plateau.enabled:
+            state = state.replace(plateau=plateau_lib.update(state.plateau, plateau_value, plateau))
+        if early_stop.enabled:
+            new = early_stop_lib.update(state.early_stop, early_stop_value, epoch, early_stop)
+            state = state.replace(early_stop=new)
         return state.replace(metrics=jax.tree.map(jnp.zeros_like, state.metrics))
 
     return jax.jit(epoch_end, donate_argnums=0, out_shardings=replicated(mesh))

@@ -175,8 +175,8 @@ def test_folds_continue(run, copy, monkeypatch):
     (copy / "fold1" / folds.ARRAYS).unlink()
     fit, trained = modes.loop.fit, []
     monkeypatch.setattr(
-        modes.loop, "fit", lambda task, workdir, **s: trained.append(workdir.name) or fit(
-            task, workdir=workdir, **s
+        modes.loop, "fit", lambda task, settings, workdir: trained.append(workdir.name) or fit(
+            task, settings, workdir=workdir
         ),
     )  # fmt: skip
     modes.cross_validate(fold_config(), copy)

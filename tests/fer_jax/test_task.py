@@ -1,6 +1,6 @@
 """The loss by hand, its masks, and the way from a config to the arguments of the loop."""
 
-import inspect
+import dataclasses
 
 import flax.linen as nn
 import jax
@@ -449,21 +449,20 @@ def test_the_task_names_its_data():
 # from the config
 
 
-def test_fit_settings_are_the_arguments_of_fit():
+def test_settings_are_those_of_the_config():
     config = config_of(train__epochs=11, train__seed=5)
-    settings = task.fit_settings(config, DATASET)
-    assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
-    assert settings["epochs"] == 11
-    assert settings["seed"] == 5
-    assert settings["plateau"]["factor"] == 0.2
-    assert settings["checkpoint"] == config.checkpoint.to_dict()
+    settings = task.settings_of(config, DATASET)
+    assert settings.epochs == 11
+    assert settings.seed == 5
+    assert settings.plateau.factor == 0.2 and settings.plateau.base_lr == 1e-3
+    assert dataclasses.asdict(settings.checkpoint) == config.checkpoint.to_dict()
 
 
 def test_drawn_faces_have_their_own_number_of_epochs():
     config = config_of(train__epochs=11, train__epochs_on_drawn_faces=3)
     drawn = DATASET._replace(name="drawn_faces")
-    assert task.fit_settings(config, drawn)["epochs"] == 3
-    assert task.fit_settings(config, DATASET)["epochs"] == 11
+    assert task.settings_of(config, drawn).epochs == 3
+    assert task.settings_of(config, DATASET).epochs == 11
 
 
 @pytest.mark.parametrize(
@@ -560,16 +559,13 @@ def test_load_splits_prints_the_notice_of_drawn_faces(loaded, monkeypatch, capsy
 
 def test_for_a_gpu_a_call_is_one_loop_over_steps_with_the_data_as_arguments(loaded):
     """Compiled for CUDA as far as that goes without one: to StableHLO, for platform cuda."""
-    config = config_of(train__steps_per_call=4, augment__rotation=10.0)
+    config = config_of(train__steps_per_call=4, augment__rotation=10.0, train__prng="rbg")
     dataset, splits = task.load_splits(config)
     made = task.make_task(config, task.build_model(config), dataset, splits)
-    settings = task.fit_settings(config, dataset)
-    names = ("ema_decay", "optimizer", "schedule", "plateau", "early_stop", "batch_size")
+    settings = task.settings_of(config, dataset)
     mesh = parallel.make_mesh(1)
     with jax.numpy_dtype_promotion("standard"):  # optax
-        program, state = loop.build(
-            made, mesh, seed=0, prng="rbg", steps=8, epochs=1, **{n: settings[n] for n in names}
-        )
+        program, state = loop.build(made, mesh, settings, steps=8)
         rows = config.train.batch_size
         traced = program.train_step.trace(
             state,

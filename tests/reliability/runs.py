@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from train_jax.run import weights
 from train_jax.run.files import check_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,8 +68,7 @@ def result_of(workdir: Path) -> dict:
     names += [f"vocabulary_{language}.json" for language in ("english", "kannada")]
     found |= {n: (workdir / n).read_bytes() for n in names if (workdir / n).exists()}
     if (workdir / "export").exists():
-        assert check_manifest(workdir / "export") == []
-        card = json.loads((workdir / "export" / "model.json").read_text())
+        card = weights.load(workdir / "export").card
         del card["origin"]  # the command, with the workdir in it
         found["export/model.json"] = card
     return found

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import fer_base
 from fer_jax.fer2013 import CLASSES, meaning, source, tree_form
 from fer_jax.predict import images
-from seq_jax import corpus, modes, text, translate
-from train_jax import json_text, loop
+from seq_jax import columns, corpus, modes, text, translate
+from train_jax import settings
 from train_jax.run import weights, workdir
 from train_jax.run.errors import UserError
+from train_jax.run.files import write_manifest
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "PublicTest", "PrivateTest")
@@ -167,7 +169,7 @@ def test_a_zip_with_a_huge_directory_is_refused_before_it_is_read(tmp_path):
     assert tree_form.MAX_ENTRIES * 80 <= tree_form.MAX_READ_BYTES  # what is allowed is readable
 
 
-def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path, monkeypatch):
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):
     for name in ("fer2013.csv", "a.zip", "kan.txt", "folder/train/sad/a.png", "w/model.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(tmp_path / name)
@@ -180,15 +182,13 @@ def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path, monkeypatch)
     refused(
         lambda: list(corpus.read(corpus.find(tmp_path / "kan.txt"))), "kan.txt: not a regular file"
     )
-    refused(lambda: weights.load(tmp_path / "w"), "manifest.json is missing")
-    monkeypatch.setattr(weights, "check_manifest", lambda folder: [])
     refused(lambda: weights.load(tmp_path / "w"), "model.json: 0 bytes, or no regular file")
 
 
-def test_weights_of_many_gigabytes_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "check_manifest", lambda folder: [])
+def test_weights_of_many_gigabytes_are_not_read(tmp_path):
     for name, size in {"model.json": 17 << 20, "model.safetensors": 5 << 30}.items():
         (tmp_path / "model.json").write_text('{"format": 1}')
+        write_manifest(tmp_path)
         with open(tmp_path / name, "wb") as file:
             file.truncate(size)
         load = functools.partial(weights.load, tmp_path)
@@ -235,10 +235,9 @@ def test_a_file_name_that_is_no_unicode_is_no_traceback(tmp_path):
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
 def test_a_seed_that_jax_would_cut_is_refused(seed, tmp_path):
     """jax.random.key(2**32) is that of 0."""
-    settings = dict(prng="rbg", steps=1, epochs=1, batch_size=1, ema_decay=0.0)
-    parts = dict(optimizer={}, schedule={}, plateau={}, early_stop={})
-    with pytest.raises(ValueError, match=r"seed must be in \[0, 2\*\*32\)"):
-        loop.build(None, None, seed=seed, **settings, **parts)
+    config = fer_base.get_config()
+    config.train.seed = seed
+    refused(lambda: settings.of_config(config), r"config.train.seed must be in \[0, 2\*\*32\)")
 
 
 # JSON and names
@@ -246,26 +245,21 @@ def test_a_seed_that_jax_would_cut_is_refused(seed, tmp_path):
 
 @pytest.mark.parametrize(
     "written",
-    ["[" * 100_000, "[" * 60 + "]" * 60, '{"a":' * 60 + "1" + "}" * 60, '["\\ud800"]',
-     '{"\\udfff": 1}', "9" * 5000, b"\xff\xfe\xff", b"\xff"],
-)  # fmt: skip
-def test_json_that_breaks_programs_is_a_value_error(written, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "check_manifest", lambda folder: [])
-    with pytest.raises(ValueError):
-        json_text.parse(written)
+    ["[" * 100_000, "[" * 60 + "]" * 60, '["\\ud800"]', "9" * 5000, b"\xff\xfe\xff", b"\xff"],
+)
+def test_json_that_breaks_programs_is_refused(written, tmp_path):
     raw = written.encode() if isinstance(written, str) else written
     (tmp_path / "model.json").write_bytes(raw)
-    refused(lambda: weights.load(tmp_path), "model.json: not JSON")
+    write_manifest(tmp_path)
+    refused(lambda: weights.load(tmp_path), "model.json: (not JSON|expected a JSON object)")
     (tmp_path / "config.json").write_bytes(raw)
     refused(lambda: workdir.read_config(tmp_path), "config.json is not a config")
     if isinstance(written, str):
         refused(lambda: text.from_json(written, "words.json"), "words.json: not a vocabulary")
-
-
-def test_json_that_is_sound_is_its_value():
-    value = {"a": [1, 2.5, None, True, "ಮನೆ \U0001f600", {"b": [[]]}], "": ""}
-    assert json_text.parse(json.dumps(value)) == value
-    assert json_text.parse("[" * 50 + "]" * 50)
+        if raw.startswith(b"["):
+            lines = iter([written])
+            found = columns.pairs(lines, "jsonl", path="a", languages=("en", "kn"), columns=())
+            refused(lambda: list(found), "a line 1: (not JSON|expected an object)")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def fer_task_of(config, tests):
 def train_fer(config, tests, workdir):
     """{checkpoint: bytes of its parameters}, the last and the best; metrics without times."""
     dataset, task = fer_task_of(config, tests)
-    rows = loop.fit(task, workdir=workdir, **fer_task.fit_settings(config, dataset))
+    rows = loop.fit(task, fer_task.settings_of(config, dataset), workdir=workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", mode="min")
     saved = {}
     for each in checkpoints.whole():

@@ -21,7 +21,7 @@ from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.interrupt import Interrupted
 from train_jax.run.log import Log, read_csv
-from train_jax.task import fit_settings
+from train_jax.settings import of_config
 
 WORDS = dict(zip("i you go come see eat home rice".split(), "ಕ ಗ ಚ ಜ ಟ ಡ ತ ದ".split(), strict=True))
 
@@ -159,10 +159,7 @@ def test_one_compilation_a_length(tmp_path):
         return made.loss(params, batch_stats, batch, key)
 
     config.checkpoint.monitor, config.checkpoint.mode = "val_loss", "min"
-    loop.fit(
-        made._replace(loss=loss, scores={}), workdir=tmp_path / "run",
-        **fit_settings(config),
-    )  # fmt: skip
+    loop.fit(made._replace(loss=loss, scores={}), of_config(config), workdir=tmp_path / "run")
     lengths = np.unique(made.train["length"])
     assert len(lengths) > 1
     # and once for the shape of the metrics
@@ -263,7 +260,7 @@ def test_a_damaged_export_is_refused(run, tmp_path, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"is damaged: {name} has changed"):
+    with pytest.raises(UserError, match=f"{name}: damaged.* its SHA-256 is"):
         seq_jax.load(folder)
 
 

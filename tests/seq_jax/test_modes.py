@@ -478,8 +478,8 @@ def test_cross_validate_continues(folds, tmp_path, monkeypatch):
     trained = []
     fit = modes.loop.fit
     monkeypatch.setattr(
-        modes.loop, "fit", lambda task, workdir, **s: trained.append(workdir.name) or fit(
-            task, workdir=workdir, **s
+        modes.loop, "fit", lambda task, settings, workdir: trained.append(workdir.name) or fit(
+            task, settings, workdir=workdir
         ),
     )  # fmt: skip
     monkeypatch.setattr("train_jax.loop.epoch_order", _only_in(workdir / "fold2", trained))

@@ -130,6 +130,40 @@ def test_what_is_masked_has_no_influence():
     assert (abs(gradient).max(-1) > 1e-4)[MASK > 0].all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_under_the_mask_reaches_no_gradient(kind, reverse, bad):
+    layer = Recurrent(units=H, reverse=reverse, **KINDS[kind])
+    weights = random_input((B, T, H))
+
+    @jax.jit
+    def gradients(variables, x):
+        def loss(variables, x):
+            carry, outputs = layer.apply(variables, x, train=False, mask=MASK)
+            return (outputs * weights).sum() + sum(c.sum() for c in carry)
+
+        return jax.grad(loss, argnums=(0, 1))(variables, x)
+
+    x = random_input()
+    broken = np.where(MASK[:, :, None] > 0, x, np.float32(bad))
+    expected = gradients(initialised(kind), x)
+    jax.tree.map(np.testing.assert_array_equal, gradients(initialised(kind), broken), expected)
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(expected))
+
+
+def test_a_stream_keeps_what_is_not_finite_under_the_mask_out():
+    params, mask = initialised("lstm")["params"], MASK[:, 2]
+
+    def loss(x):
+        carry, output = recurrent.step(cells.LSTM, params, random_carry("lstm"), x, mask)
+        return output.sum() + carry.c.sum()
+
+    x = random_input()[:, 2]
+    broken = np.where(mask[:, None] > 0, x, np.float32(np.nan))
+    np.testing.assert_array_equal(jax.grad(loss)(broken), jax.grad(loss)(x))
+
+
 def test_bidirectional_is_two_layers():
     x = random_input()
     layer = Recurrent("gru", H)

@@ -1,5 +1,6 @@
 """The loss by hand, its masks, vocabularies without leaks, and what a config becomes."""
 
+import dataclasses
 import inspect
 
 import jax
@@ -13,9 +14,9 @@ from seq_jax.data import Dataset, pairs_sha256
 from seq_jax.filter import Pairs, Report, filter_lines
 from seq_jax.scores import token_scores
 from seq_jax.text import build_vocabulary
-from train_jax import loop, metrics
+from train_jax import metrics
 from train_jax.run.errors import UserError
-from train_jax.task import fit_settings
+from train_jax.settings import of_config
 
 KEY = jax.random.key(0)
 PAIRS = Pairs(
@@ -307,11 +308,10 @@ def test_the_task_names_its_data():
     assert made.valid["target"].shape == (6, 7)
 
 
-def test_fit_settings_are_the_arguments_of_fit():
-    settings = fit_settings(config_of(train__epochs=11, train__seed=5))
-    assert set(settings) == set(inspect.signature(loop.fit).parameters) - {"task", "workdir"}
-    assert (settings["epochs"], settings["seed"]) == (11, 5)
-    assert settings["checkpoint"] == config_of().checkpoint.to_dict()
+def test_settings_are_those_of_the_config():
+    settings = of_config(config_of(train__epochs=11, train__seed=5))
+    assert (settings.epochs, settings.seed) == (11, 5)
+    assert dataclasses.asdict(settings.checkpoint) == config_of().checkpoint.to_dict()
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,9 @@ TRACES = {
 
 def run(values, settings):
     """The states after each epoch, by one compiled update."""
-    step = jax.jit(lambda state, value, epoch: early_stop.update(state, value, epoch, **settings))
-    state, states = early_stop.init(mode=settings["mode"]), []
+    settings = early_stop.Settings(**settings)
+    step = jax.jit(lambda state, value, epoch: early_stop.update(state, value, epoch, settings))
+    state, states = early_stop.init(settings), []
     for epoch, value in enumerate(values):
         state = step(state, jnp.float32(value), jnp.int32(epoch))
         states.append(state)
@@ -137,12 +138,13 @@ def run_together(cases):
     def step(carry, values):
         epoch, states = carry
         states = [
-            early_stop.update(state, value, epoch, **case["settings"])
-            for state, value, case in zip(states, values, cases, strict=True)
+            early_stop.update(state, value, epoch, one)
+            for state, value, one in zip(states, values, settings, strict=True)
         ]
         return (epoch + 1, states), states
 
-    start = [early_stop.init(mode=case["settings"]["mode"]) for case in cases]
+    settings = [early_stop.Settings(**case["settings"]) for case in cases]
+    start = [early_stop.init(one) for one in settings]
     values = [jnp.array([float(v) for v in case["values"]], jnp.float32) for case in cases]
     _, states = jax.jit(lambda: jax.lax.scan(step, (jnp.int32(0), start), values))()
     return jax.device_get(states)
@@ -173,8 +175,9 @@ def test_same_as_keras():
 
 
 def test_state_keeps_its_types():
-    state = early_stop.init(mode="min")
-    after = early_stop.update(state, 0.5, 0, **SETTINGS)
+    settings = early_stop.Settings(**SETTINGS)
+    state = early_stop.init(settings)
+    after = early_stop.update(state, 0.5, 0, settings)
     types = [("float32", ()), ("int32", ()), ("int32", ()), ("bool", ())]
     for s in (state, after):
         assert [(str(x.dtype), x.shape) for x in s] == types
@@ -195,6 +198,5 @@ def test_state_keeps_its_types():
     ],
 )
 def test_errors_name_the_setting_and_the_value(setting, value):
-    state = early_stop.init(mode="min")
     with pytest.raises(ValueError, match=rf"{setting}.*got '?{value}"):
-        early_stop.update(state, 1.0, 0, **(SETTINGS | {setting: value}))
+        early_stop.Settings(**(SETTINGS | {setting: value}))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from train_jax import loop, metrics, program
@@ -24,6 +25,7 @@ from train_jax.run.errors import UserError
 from train_jax.run.files import check_manifest
 from train_jax.run.interrupt import Interrupted
 from train_jax.run.log import read_csv
+from train_jax.settings import Settings, of_config
 from train_jax.task import Task
 
 pytestmark = [
@@ -163,10 +165,10 @@ def compile_once():
     """The same task with the same settings is compiled once; each fit gets a state of its own."""
     build, built = loop.build, {}
 
-    def cached(task, mesh, **settings):
-        key = id(task), repr(settings)
+    def cached(task, mesh, settings, *, steps):
+        key = id(task), repr(settings), steps
         if key not in built:
-            built[key] = build(task, mesh, **settings)
+            built[key] = build(task, mesh, settings, steps=steps)
         program, state = built[key]
         return program, jax.tree.map(jnp.copy, state)
 
@@ -190,7 +192,16 @@ def fit(task, workdir, **changed):
     settings = dict(SETTINGS)
     for name, value in changed.items():
         settings[name] = settings[name] | value if isinstance(value, dict) else value
-    return loop.fit(task, workdir=Path(workdir), **settings)
+    return loop.fit(task, as_settings(settings), workdir=Path(workdir))
+
+
+def as_settings(values) -> Settings:
+    """Those of the config that these values make."""
+    sections = {name: value for name, value in values.items() if isinstance(value, dict)}
+    rest = {name: value for name, value in values.items() if name not in sections | {"devices": 1}}
+    return of_config(
+        ConfigDict({"train": rest, "distributed": {"devices": values["devices"]}, **sections})
+    )
 
 
 def fit_plain(task, workdir, **changed):

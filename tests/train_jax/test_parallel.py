@@ -132,7 +132,7 @@ STEPS = """
 import json
 import jax, numpy as np
 from configs import fer_batchnorm
-from fer_jax.task import build_model, fit_settings, load_splits, make_task
+from fer_jax.task import build_model, load_splits, make_task, settings_of
 from train_jax import loop, parallel
 from train_jax.epoch import epoch_order
 
@@ -142,16 +142,14 @@ config.model.features, config.model.dense, config.model.dropout = (4, 8), 16, 0.
 config.augment.rotation, config.augment.shift, config.augment.mixup = 10.0, 0.1, 0.3
 dataset, splits = load_splits(config)
 task = make_task(config, build_model(config), dataset, splits)
-settings = fit_settings(config, dataset)
+config.optimizer.name, config.train.prng, config.train.ema_decay = "sgd", "PRNG", 0.9
+config.train.batch_size = 16
+settings = settings_of(config, dataset)
 index, mask = epoch_order(len(splits["train"].labels), 16, seed=0, epoch=0)
 
 def make(devices):
     mesh = parallel.make_mesh(devices)
-    program, state = loop.build(
-        task, mesh, seed=0, prng="PRNG", steps=len(index), epochs=1, batch_size=16, ema_decay=0.9,
-        optimizer=settings["optimizer"] | {"name": "sgd"}, schedule=settings["schedule"],
-        plateau=settings["plateau"], early_stop=settings["early_stop"],
-    )
+    program, state = loop.build(task, mesh, settings, steps=len(index))
     data = parallel.shard_rows(task.train, mesh)
     def step(state, i):
         state = parallel.replicate(parallel.local(state), mesh)

@@ -1,5 +1,6 @@
 """step.py: the compiled training step, evaluation step and end of an epoch."""
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -16,13 +17,12 @@ from train_jax.step import make_epoch_end, make_eval_step, make_train_step, take
 
 MESH = parallel.make_mesh(1)
 N, FEATURES, CLASSES, BATCH, STEPS = 22, 5, 3, 4, 6  # the last batch has 2 real rows
-PLATEAU = {
-    "base_lr": 0.1, "mode": "min", "factor": 0.5, "patience": 1, "min_delta": 0.0, "cooldown": 0,
-    "min_lr": 0.0,
-}  # fmt: skip
-EARLY_STOP = {
-    "mode": "max", "patience": 2, "min_delta": 0.0, "baseline": None, "start_from_epoch": 0,
-}  # fmt: skip
+PLATEAU = plateau.Settings(
+    base_lr=0.1, mode="min", factor=0.5, patience=1, min_delta=0.0, cooldown=0, min_lr=0.0
+)
+EARLY_STOP = early_stop.Settings(
+    mode="max", patience=2, min_delta=0.0, baseline=None, start_from_epoch=0
+)
 
 
 class MLP(nn.Module):
@@ -82,8 +82,8 @@ def make_state(model, *, optimizer, ema_decay=0.0, scale=1.0):
     return state_lib.create(
         variables=init(model, jax.random.key(0)),
         optimizer=optimizer,
-        plateau=plateau.init(mode="min")._replace(scale=jnp.float32(scale)),
-        early_stop=early_stop.init(mode="max"),
+        plateau=plateau.init(PLATEAU)._replace(scale=jnp.float32(scale)),
+        early_stop=early_stop.init(EARLY_STOP),
         metrics={"loss": zeros(), "accuracy": zeros()},
         ema_decay=ema_decay,
         key=jax.random.key(7),
@@ -209,7 +209,7 @@ def test_plateau_scale_scales_the_update_exactly():
     for rate, scale in ((0.1, 0.5), (0.05, 1.0)):
         model, optimizer, step = compiled(rate=rate)
         state = run(step, make_state(model, optimizer=optimizer, scale=scale), index, mask, 1)
-        states.append(state.replace(plateau=plateau.init(mode="min")))
+        states.append(state.replace(plateau=plateau.init(PLATEAU)))
     assert_equal(*states)
 
 
@@ -264,8 +264,8 @@ def probe_step(*, rate=0.0):
     state = state_lib.create(
         variables={"params": {"w": jnp.float32(1)}},
         optimizer=optimizer,
-        plateau=plateau.init(mode="min"),
-        early_stop=early_stop.init(mode="min"),
+        plateau=plateau.init(PLATEAU),
+        early_stop=early_stop.init(EARLY_STOP),
         metrics={"noise": zeros()},
         ema_decay=0,
         key=jax.random.key(3, impl="rbg"),
@@ -329,11 +329,7 @@ def test_one_compilation_a_shape_over_ragged_epochs_and_plateau_cuts(steps_per_c
     model, optimizer = MLP(True), adam(0.1)
     step = make_train_step(loss=make_loss(model), optimizer=optimizer, ema_decay=0.9, mesh=MESH)
     eval_step = make_eval_step(evaluate, MESH)
-    epoch_end = make_epoch_end(
-        plateau=functools.partial(plateau.update, **PLATEAU),
-        early_stop=functools.partial(early_stop.update, **EARLY_STOP),
-        mesh=MESH,
-    )
+    epoch_end = make_epoch_end(plateau=PLATEAU, early_stop=EARLY_STOP, mesh=MESH)
     state = make_state(model, optimizer=optimizer, ema_decay=0.9)
     state, scales = parallel.replicate(state, MESH), []
     for epoch in range(3):
@@ -374,16 +370,12 @@ def worn_state():
     return state.replace(
         step=jnp.int32(9),
         metrics=jax.tree.map(lambda a: a + 5, state.metrics),
-        plateau=plateau.update(state.plateau, jnp.float32(0.5), **PLATEAU),
+        plateau=plateau.update(state.plateau, jnp.float32(0.5), PLATEAU),
     )
 
 
 def test_epoch_end_feeds_each_machine_its_own_value_and_clears_the_sums():
-    epoch_end = make_epoch_end(
-        plateau=functools.partial(plateau.update, **PLATEAU),
-        early_stop=functools.partial(early_stop.update, **EARLY_STOP),
-        mesh=MESH,
-    )
+    epoch_end = make_epoch_end(plateau=PLATEAU, early_stop=EARLY_STOP, mesh=MESH)
     before = host(worn_state())
     after = host(epoch_end(worn_state(), jnp.float32(0.7), jnp.float32(0.2), jnp.int32(4)))
     assert after.plateau.scale == 0.5 and after.plateau.best == np.float32(0.5)
@@ -394,7 +386,8 @@ def test_epoch_end_feeds_each_machine_its_own_value_and_clears_the_sums():
 
 
 def test_epoch_end_leaves_a_machine_alone_that_is_off():
-    epoch_end = make_epoch_end(plateau=None, early_stop=None, mesh=MESH)
+    off = (dataclasses.replace(settings, enabled=False) for settings in (PLATEAU, EARLY_STOP))
+    epoch_end = make_epoch_end(**dict(zip(("plateau", "early_stop"), off, strict=True)), mesh=MESH)
     before = host(worn_state())
     after = host(epoch_end(worn_state(), jnp.float32(9), jnp.float32(9), jnp.int32(4)))
     assert all(leaf == 0 for leaf in jax.tree.leaves(after.metrics))

@@ -90,12 +90,11 @@ def best_epoch(run: Run) -> int | None:
 
 def plateau_cuts(run: Run) -> list[int]:
     """The epochs, from 1, after which ReduceLROnPlateau lowered the learning rate."""
-    c = dict(run.config["plateau"])
-    enabled, monitor = c.pop("enabled"), c.pop("monitor")
-    state, cuts = plateau.init(mode=c["mode"]), []
-    for row in run.history if enabled else ():
-        base_lr = run.config["schedule"]["learning_rate"]
-        new = plateau.update(state, row[monitor], base_lr=base_lr, **c)
+    base_lr = run.config["schedule"]["learning_rate"]
+    settings = plateau.Settings(base_lr=base_lr, **run.config["plateau"])
+    state, cuts = plateau.init(settings), []
+    for row in run.history if settings.enabled else ():
+        new = plateau.update(state, row[settings.monitor], settings)
         if new.scale < state.scale:
             cuts.append(int(row["epoch"]))
         state = new
@@ -104,11 +103,10 @@ def plateau_cuts(run: Run) -> list[int]:
 
 def stopped_early(run: Run) -> bool:
     """Whether EarlyStopping ended the run."""
-    c = dict(run.config["early_stop"])
-    enabled, monitor = c.pop("enabled"), c.pop("monitor")
-    state = early_stop.init(mode=c["mode"])
-    for number, row in enumerate(run.history if enabled else ()):
-        state = early_stop.update(state, row[monitor], number, **c)
+    settings = early_stop.Settings(**run.config["early_stop"])
+    state = early_stop.init(settings)
+    for number, row in enumerate(run.history if settings.enabled else ()):
+        state = early_stop.update(state, row[settings.monitor], number, settings)
     return bool(state.stop)
 
 

@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-from train_jax import json_text, parallel
+from train_jax import parallel
 from train_jax.run.errors import cannot_write
 
 MANIFEST = "manifest.json"
@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync_disk: bool = True
     """Writes a file so that after a crash it is there whole, or as it was before.
 
     Without `sync_disk`, which takes 12 ms, not after a loss of power. Of many processes only the
-    main one writes. UserError if the disk is full, say.
+    main one writes, see `parallel.start`. UserError if the disk is full, say.
     """
     if not parallel.is_main():
         return
@@ -63,14 +63,14 @@ def check_manifest(folder: Path) -> list[str]:
     """
     try:
         text = (folder / MANIFEST).read_bytes()
-        expected = json_text.parse(text)["sha256"]
+        expected = json.loads(text)["sha256"]
         if not isinstance(expected, dict) or text != _manifest(expected).encode():
             return [f"{MANIFEST} has changed"]  # each byte counts, blanks too
     except FileNotFoundError:
         return [f"{MANIFEST} is missing"]
     except OSError as error:
         return [f"{MANIFEST} cannot be read ({error.strerror})"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [f"{MANIFEST} has changed: it is no list of files"]
     found = hash_files(folder)
     return (

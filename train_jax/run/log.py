@@ -23,10 +23,10 @@ class Log:
         self._epochs, self._unit = epochs, unit
         self._shown = 0.0
         self._begin = (0, 0, 0.0)  # (epoch, steps, seconds) from which its speed is measured
-        main = parallel.is_main()
-        self._tty = main and sys.stderr.isatty()
+        self._writes = parallel.is_main()
+        self._tty = self._writes and sys.stderr.isatty()
         self.rows = list(history)
-        if not main:
+        if not self._writes:
             return
         workdir.mkdir(parents=True, exist_ok=True)
         # What an interrupted run wrote past its last checkpoint is cut off here ...
@@ -47,7 +47,7 @@ class Log:
     def epoch(self, row: dict):
         """Adds the row of one epoch. Call it after the checkpoint of the epoch is saved."""
         self.rows.append(row)
-        if not parallel.is_main():
+        if not self._writes:
             return
         self._write_csv()
         self._write_scalars(row)
@@ -100,7 +100,7 @@ class Log:
 
     def close(self):
         self._clear()
-        if parallel.is_main() and self._events:
+        if self._writes and self._events:
             with contextlib.suppress(OSError):  # what is not written yet, `epoch` has told
                 self._events.close()
 

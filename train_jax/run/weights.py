@@ -2,9 +2,9 @@
 
 model.json, the card, is for people and programs: what the task put into it (model, classes,
 temperature, scores ...), and of every folder "format", "parameters", "batch_statistics", "arrays"
-({name: dtype and shape}) and "sha256" of model.safetensors. README.md says the same in words.
-`load` checks every file against the manifest, see files.py, and the arrays against the card; what
-the card says of the task, the task checks, by `field`.
+({name: dtype and shape}) and "sha256" of model.safetensors. manifest.json has the SHA-256 of the
+card, so that a changed byte of the two is refused; README.md, which says the same in words, and any
+other file may change. What the card says of the task, the task checks, by `field`.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ import numpy as np
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from train_jax import json_text
 from train_jax.run.checkpoint import array_types
 from train_jax.run.errors import UserError
-from train_jax.run.files import check_manifest, write_atomically, write_manifest
+from train_jax.run.files import MANIFEST, write_atomically
 
 FORMAT = 1
 ARRAYS, CARD, README = "model.safetensors", "model.json", "README.md"
-MAX_BYTES = {ARRAYS: 4 << 30, CARD: 16 << 20}  # bounds the memory; fer_lobo has 130 MB
+# Bounds the memory; fer_lobo has 130 MB
+MAX_BYTES = {ARRAYS: 4 << 30, CARD: 16 << 20, MANIFEST: 1 << 20}
 MEND = "Export the weights again (--mode=train does), or copy the whole folder again."
 
 
@@ -54,32 +54,29 @@ def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str]
         "parameters": counts["params"],
         "batch_statistics": counts.get("batch_stats", 0),
         "arrays": {name: f"{a.dtype}{a.shape}" for name, a in flat.items()},
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": _sha256(data),
     }
     text = json.dumps(card, indent=1)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / ARRAYS, data)
-    write_atomically(folder / CARD, text)
     write_atomically(folder / README, readme(json.loads(text)))
-    write_manifest(folder)
+    write_atomically(folder / CARD, text)
+    write_atomically(folder / MANIFEST, json.dumps({"sha256": {CARD: _sha256(text.encode())}}))
 
 
 def load(folder: Path) -> Weights:
-    """The weights of a folder, checked: the SHA-256 of all files, names, shapes, dtypes, and that
-    all is finite.
+    """The weights of a folder, checked: the SHA-256 of both files, names, shapes, dtypes, and
+    that all is finite.
 
     Raises:
         UserError: something is missing, unreadable, damaged or not what the card says.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not there: expected a folder with {CARD} and {ARRAYS}")
-    problems = check_manifest(folder)
-    if problems:
-        raise UserError(f"{folder} is damaged: {problems[0]}. {MEND}")
     card = _read_card(folder)
     path = folder / ARRAYS
     data = _read(path)
-    digest = hashlib.sha256(data).hexdigest()
+    digest = _sha256(data)
     if digest != field(folder, card, "sha256", str):
         raise UserError(
             f"{path}: damaged, or of other weights: its SHA-256 is {digest}, and {CARD} says "
@@ -157,15 +154,29 @@ def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
 
 def _read_card(folder: Path) -> dict:
     path = folder / CARD
+    text, manifest = _read(path), _read(folder / MANIFEST)
     try:
-        card = json_text.parse(_read(path))
-    except ValueError as error:
+        expected = json.loads(manifest)["sha256"][CARD]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{folder / MANIFEST}: has no SHA-256 of {CARD}. {MEND}") from None
+    if _sha256(text) != expected:
+        raise UserError(
+            f"{path}: damaged: its SHA-256 is {_sha256(text)}, and {MANIFEST} says "
+            f"{expected!r:.80}. {MEND}"
+        )
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}). {MEND}") from None
     if not isinstance(card, dict):
         raise UserError(f"{path}: expected a JSON object. {MEND}")
     if field(folder, card, "format", int) != FORMAT:
         raise UserError(f"{path}: format is {card['format']}; this program reads {FORMAT}. {MEND}")
     return card
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _read(path: Path) -> bytes:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from train_jax import json_text, parallel
+from train_jax import parallel
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 
@@ -127,10 +127,10 @@ def read_config(workdir: Path) -> dict:
             "--mode=train, or point --workdir at a run"
         )
     try:
-        content = json_text.parse(path.read_bytes())
+        content = json.loads(path.read_bytes())
         dict(content["config"]), dict(content["identity"])
         return content
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
 
 

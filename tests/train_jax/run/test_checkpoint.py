@@ -32,6 +32,14 @@ pytestmark = pytest.mark.filterwarnings(
 RECORD = {"history": [{"epoch": 1, "loss": 0.1 + 0.2}], "elapsed": 1.5}
 
 
+PLATEAU = plateau.Settings(
+    base_lr=0.1, mode="min", factor=0.5, patience=1, min_delta=0.0, cooldown=0, min_lr=0.0
+)
+EARLY_STOP = early_stop.Settings(
+    mode="max", patience=2, min_delta=0.0, baseline=None, start_from_epoch=0
+)
+
+
 def make_state(seed, *, impl="rbg", ema=True, width=7):
     """A TrainState with random numbers in every field."""
     rng = np.random.default_rng(seed)
@@ -47,8 +55,8 @@ def make_state(seed, *, impl="rbg", ema=True, width=7):
     state = state_lib.create(
         variables=variables,
         optimizer=optimizer,
-        plateau=plateau.init(mode="min"),
-        early_stop=early_stop.init(mode="max"),
+        plateau=plateau.init(PLATEAU),
+        early_stop=early_stop.init(EARLY_STOP),
         metrics={"loss": Mean(array(), array())},
         ema_decay=0.9 if ema else 0.0,
         key=jax.random.key(seed, impl=impl),

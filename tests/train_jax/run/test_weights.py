@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from train_jax.run import weights
 from train_jax.run.errors import UserError
-from train_jax.run.files import check_manifest, write_manifest
+from train_jax.run.files import write_manifest
 
 CARD = {"task": "some", "classes": ["a", "b"], "note": "ಕನ್ನಡ"}
 
@@ -65,7 +65,7 @@ def test_round_trip(folder):
     assert sorted(p.name for p in folder.iterdir()) == [
         "README.md", "manifest.json", "model.json", "model.safetensors"
     ]  # fmt: skip
-    assert (folder / "README.md").read_text() == "48 ಕನ್ನಡ" and check_manifest(folder) == []
+    assert (folder / "README.md").read_text() == "48 ಕನ್ನಡ"
     weights.check_fit(loaded, jax.eval_shape(make_variables))
 
 
@@ -148,17 +148,35 @@ def test_no_code_is_run(folder, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "README.md", "manifest.json"])
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "manifest.json"])
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
-    refused(folder, name, "is missing")
-
-
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
-def test_a_file_that_the_manifest_does_not_need_either(folder, name):
-    (folder / name).unlink()
-    write_manifest(folder)
     refused(folder, name, "No such file")
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", "[]", '{"sha256": {"model.safetensors": "x"}}'])
+def test_a_manifest_that_does_not_know_the_card(folder, manifest):
+    (folder / "manifest.json").write_text(manifest)
+    refused(folder, "manifest.json", "no SHA-256 of model.json")
+
+
+def test_what_lies_next_to_the_weights_is_no_damage(folder):
+    """A file manager, git and whoever corrects the README all leave the weights as they are."""
+    for name in (".DS_Store", ".gitattributes", "notes.txt"):
+        (folder / name).write_text("x")
+    (folder / "README.md").write_text("edited")
+    weights.load(folder)
+    (folder / "README.md").unlink()
+    weights.load(folder)
+
+
+def test_a_manifest_of_every_file_is_read_as_well(folder):
+    """As versions until 2026-11-26 wrote it."""
+    write_manifest(folder)
+    (folder / "README.md").write_text("edited")
+    weights.load(folder)
+    (folder / "model.json").write_text((folder / "model.json").read_text() + " ")
+    refused(folder, "model.json", "SHA-256")
 
 
 def test_a_card_that_was_changed_is_refused_though_it_makes_sense(folder):
@@ -166,16 +184,22 @@ def test_a_card_that_was_changed_is_refused_though_it_makes_sense(folder):
     path = folder / "model.json"
     text = path.read_text()
     path.write_text(text.replace('"note": "', '"note": "not '))
-    refused(folder, "model.json has changed", "manifest.json")
+    refused(folder, "model.json: damaged", "manifest.json")
     path.write_text(text)
     weights.load(folder)
 
 
-def test_an_export_that_was_killed_is_refused_and_mended_by_the_next(folder, monkeypatch):
+@pytest.mark.parametrize("name", ["model.json", "manifest.json"])
+def test_an_export_that_was_killed_is_refused_and_fixed_by_the_next(folder, monkeypatch, name):
+    """It was killed before it wrote `name`: parts of two exports are no weights."""
     other = {"params": {"Dense_0": {"bias": np.ones(2, np.float32)}}}
-    monkeypatch.setattr(weights, "write_manifest", lambda folder: None)
+    write = weights.write_atomically
+    left = {"model.json": ("model.json", "manifest.json"), "manifest.json": ("manifest.json",)}
+    monkeypatch.setattr(
+        weights, "write_atomically", lambda path, text: path.name in left[name] or write(path, text)
+    )
     export(folder, other)
-    refused(folder, "README.md has changed")
+    refused(folder, "SHA-256")
     monkeypatch.undo()
     export(folder, other)
     np.testing.assert_equal(weights.load(folder).variables, other | {"batch_stats": {}})

@@ -413,3 +413,16 @@ def test_without_tensorboardx_the_rest_is_written(tmp_path, monkeypatch, capsys)
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_writing_a_file_starts_no_backend(tmp_path):
+    """Else the main process would be decided, and a GPU taken, by whoever writes first."""
+    program = (
+        "import sys; from pathlib import Path; from jax._src import xla_bridge\n"
+        "from train_jax.run.workdir import lock_workdir, write_config\n"
+        "workdir = Path(sys.argv[1])\n"
+        "with lock_workdir(workdir): write_config(workdir, {}, {})\n"
+        "assert not xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=True)
+    assert (tmp_path / "config.json").exists()
