@@ -159,7 +159,7 @@ def test_the_settings_of_the_study_for_sentences(name, cell, embedding, units, e
     )  # fmt: skip
     assert not c.plateau.enabled and not c.early_stop.enabled
     d = c.data
-    assert (d.english_words, d.english_letters_only, d.max_tokens) == (5, True, 7)
+    assert (d.source_words, d.source_script, d.max_tokens) == (5, "ASCII", 7)
 
 
 # two steps of each

@@ -2,8 +2,11 @@
 what it exports, and resuming bit for bit."""
 
 import json
+import re
 import shutil
 import signal
+import zipfile
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 import seq_jax
-from configs import seq_attention
+from configs import seq_attention, seq_base
 from seq_jax import attention_task, explain, modes, task
 from seq_jax.filter import Pairs
 from seq_jax.scores import translation_scores
@@ -270,7 +273,7 @@ def test_a_damaged_export_is_refused(run, tmp_path, name):
 def test_a_subword_model_of_another_run_is_refused(run, tmp_path):
     workdir = shutil.copytree(run[1], tmp_path / "run")
     other = task.build_vocabularies(run[0], (("go home i see",) * 3, ("ತ ಚ",) * 3))
-    (workdir / "vocabulary_english.model").write_bytes(other.english.model)
+    (workdir / "vocabulary_english.model").write_bytes(other.source.model)
     with pytest.raises(UserError, match="vocabulary_english.model: damaged, or of another run"):
         modes.translate(run[0], workdir, "i go")
 
@@ -371,16 +374,41 @@ def test_pictures_are_drawn_beside_lines_that_have_none(run, tmp_path, capsys):
 # another language
 
 
-def test_french_from_a_small_file_with_nothing_named_kannada(tmp_path, capsys):
-    french = dict(zip(WORDS, "je tu vais viens vois mange maison riz".split(), strict=True))
-    lines = ["fr,en"]
+@pytest.mark.parametrize(("code", "name"), [("fr", "French"), ("hi", "Hindi")])
+def test_another_language_end_to_end_with_nothing_named_kannada(tmp_path, capsys, code, name):
+    """A zip of CSV with a header and columns in the other order, by every mode."""
+    said = {
+        "fr": "je tu vais viens vois mange maison riz".split(),
+        "hi": "मैं तू जाता आता देखता खाता घर चावल".split(),
+    }[code]
+    other = dict(zip(WORDS, said, strict=True))
+    lines = [f"{code},en"]
     for line in write_corpus(tmp_path, seed=2).read_text("utf-8").splitlines():
         words = line.split("\t")[0].rstrip(".").lower().split()
-        lines.append(f"{' '.join(french[w] for w in words)},{' '.join(words)}")
-    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
-    config = make_config(tmp_path / "pairs.csv", train__epochs=1, data__languages=("en", "fr"))
-    modes.train(config, tmp_path / "run")
-    card = (tmp_path / "run" / "export" / "README.md").read_text("utf-8")
-    assert modes.translate(config, tmp_path / "run", "i see rice") == 0
-    said = capsys.readouterr().out + card + "".join(p.name for p in tmp_path.rglob("*"))
-    assert "French" in said and "kannada" not in said.lower()
+        lines.append(f"{' '.join(other[w] for w in words)},{' '.join(words)}")
+    (tmp_path / "kan.txt").unlink()
+    path = tmp_path / "pairs.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pairs.csv", "\n".join(lines) + "\n")
+    script = {"fr": "Latin", "hi": "Devanagari"}[code]
+    config = make_config(
+        path, train__epochs=1, data__languages=("en", code), data__target_script=script
+    )
+    run, out = tmp_path / "run", []
+    modes.explore_corpus(config, tmp_path / "look")
+    modes.train(config, run)
+    modes.evaluate(config, run)
+    modes.evaluate(config, run, inputs=str(path))
+    modes.score_pairs(config, run, str(path))
+    assert modes.translate(config, run, "i see rice") == 0
+    if find_spec("manimgx_fonts"):
+        modes.explain(config, run, "i see rice")
+    page = modes.write_report([run], seq_base.get_config().to_dict()).read_text("utf-8")
+    out += [*capsys.readouterr(), *re.sub('base64,[^"]*', "", page).split("the whole config")]
+    out.append((run / "export" / "README.md").read_text("utf-8"))
+    out += [f.name for f in tmp_path.rglob("*")]
+    found = "\n".join(out)
+    assert name in found and f"vocabulary_{name.lower()}.model" in found
+    assert f"{name} in other than {script} letters" in found
+    # but for the field of the base config from which this run differs
+    assert "kannada" not in found.lower().replace("<td>&#39;kannada&#39;</td>", "")

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from train_jax import json_text, parallel
@@ -42,20 +43,21 @@ def lock_workdir(workdir: Path):
     return file
 
 
-def write_config(workdir: Path, config: dict, identity: dict):
+def write_config(workdir: Path, config: dict, identity: dict, update: Callable | None = None):
     """Writes config.json, or checks that the one there agrees, once there is a checkpoint.
 
     Args:
       workdir: made if it is not there.
       config: JSON values.
       identity: JSON values of the task (data hash, class names ...).
+      update: see `read_config`.
 
     Raises:
       UserError: see `check_config`.
     """
     path = workdir / "config.json"
     if path.exists() and any((workdir / "checkpoints").glob("*")):
-        check_config(workdir, config, identity)
+        check_config(workdir, config, identity, update)
         return
     write_atomically(
         path,
@@ -72,7 +74,7 @@ def write_config(workdir: Path, config: dict, identity: dict):
     )
 
 
-def check_config(workdir: Path, config: dict, identity: dict):
+def check_config(workdir: Path, config: dict, identity: dict, update: Callable | None = None):
     """Compares with what a run wrote.
 
     `data.path` may change between runs, since `identity` holds the hash of the data itself, and
@@ -82,7 +84,7 @@ def check_config(workdir: Path, config: dict, identity: dict):
     Raises:
       UserError: the workdir holds a run with another config or other data; names the differences.
     """
-    old = read_config(workdir)
+    old = read_config(workdir, update)
     old = {"config": old["config"], "identity": old["identity"]}
     # through JSON, which knows no tuples
     new = json.loads(json.dumps({"config": config, "identity": identity}))
@@ -95,8 +97,11 @@ def check_config(workdir: Path, config: dict, identity: dict):
         )
 
 
-def read_config(workdir: Path) -> dict:
-    """What `write_config` wrote. UserError if there is nothing, or something else."""
+def read_config(workdir: Path, update: Callable[[dict], dict] | None = None) -> dict:
+    """What `write_config` wrote. UserError if there is nothing, or something else.
+
+    `update` gives what an older version wrote the names of today.
+    """
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(
@@ -106,7 +111,7 @@ def read_config(workdir: Path) -> dict:
     try:
         content = json_text.parse(path.read_bytes())
         dict(content["config"]), dict(content["identity"])
-        return content
+        return update(content) if update else content
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
 
