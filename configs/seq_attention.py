@@ -40,6 +40,7 @@ def get_config():
             "recurrent_init": "gates",
             "dropout": 0.2,
             "word_dropout": 0.1,
+            "bfloat16": False,  # matrix products, with float32 sums
         }
     c.loss.label_smoothing = 0.1
     c.decode.train_sentences = 1000

@@ -11,7 +11,7 @@ from seq_jax.attention_task import make_log_probabilities
 from seq_jax.columns import name_of
 from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.evaluate import make_run, pool, score, search_of, write_scores
-from seq_jax.old_runs import renamed
+from seq_jax.old_runs import LATER, updated
 from seq_jax.report import page as report_html
 from seq_jax.report import tables as report
 from seq_jax.scores import translation_scores
@@ -44,7 +44,7 @@ def train_and_score(config, workdir: Path):
     """As `train`; returns {split: Translations}."""
     dataset, splits, vocabularies, model, task = prepare_run(config)
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity, renamed)
+        write_config(workdir, config.to_dict(), task.identity, updated)
         for code, vocabulary in zip(config.data.languages, vocabularies, strict=True):
             weights_lib.write_vocabulary(vocabulary_path(workdir, code), vocabulary)
         names = tuple(map(name_of, config.data.languages))
@@ -81,7 +81,7 @@ def evaluate(config, workdir: Path, inputs: str | None = None):
     dataset, splits, vocabularies, model, task = prepare_run(config)
     with lock_workdir(workdir):
         # refuses another model, other data ...
-        check_config(workdir, config.to_dict(), task.identity, renamed)
+        check_config(workdir, config.to_dict(), task.identity, updated)
         score(config, workdir, model, task, dataset, splits, vocabularies)
 
 
@@ -184,10 +184,10 @@ def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.T
         return weights_lib.load(Path(weights), search)
     if not (workdir / "config.json").exists() and config.model.name == "encoder_decoder":
         shipped = weights_lib.load(weights_lib.SHIPPED, search)
-        if shipped.card["model"] == config.model.to_dict():
+        if LATER | shipped.card["model"] == config.model.to_dict():
             return shipped
     identity = read_identity(workdir)
-    check_config(workdir, config.to_dict(), identity, renamed)
+    check_config(workdir, config.to_dict(), identity, updated)
     vocabularies = read_vocabularies(workdir, identity, config.data.languages)
     model = build_model(config, vocabularies)
     c = config.checkpoint
@@ -203,7 +203,7 @@ def load_translator(config, workdir: Path, weights: str | None) -> weights_lib.T
 
 def read_identity(workdir: Path) -> dict:
     """What `make_task` said of the run. UserError if a field that is used here is damaged."""
-    identity = read_config(workdir, renamed)["identity"]
+    identity = read_config(workdir, updated)["identity"]
     for name, kind in {"tokens": int, "source_sha256": str, "target_sha256": str}.items():
         value = identity.get(name)
         if type(value) is not kind or (kind is int and not 0 < value <= 10**6):
@@ -272,5 +272,5 @@ def write_report(workdirs: list[Path], base: dict) -> Path:
         sections=report_html.sections,
         main_score=report_html.main_score,
         fonts=report_html.fonts(workdirs),
-        update=renamed,
+        update=updated,
     )

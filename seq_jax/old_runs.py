@@ -1,4 +1,5 @@
-"""config.json of runs from before the fields had names without a language in them."""
+"""What older versions of this program wrote: fields with a language in their names, or without
+what came later."""
 
 DATA = {
     "english_words": "source_words",
@@ -13,17 +14,18 @@ DATA = {
     "kannada_max_words": "target_vocabulary_words",
 }
 SCRIPTS = {"english_letters_only": "ASCII", "kannada_script": "Kannada"}  # they were bool
+LATER = {"bfloat16": False}  # fields of a model, with what there was before them
 IDENTITY = {"english_sha256": "source_sha256", "kannada_sha256": "target_sha256"}
 
 
-def renamed(record: dict) -> dict:
-    """The record of config.json (see train_jax/run/workdir.py) with the names of today, which mean
+def updated(record: dict) -> dict:
+    """The record of config.json (see train_jax/run/workdir.py) with the fields of today, which mean
     the same; one that has them already stays as it is."""
-    config, identity = record["config"], record["identity"]
-    data = config.get("data")
-    if not isinstance(data, dict) or not DATA.keys() & data.keys():
-        return record
-    values = {name: SCRIPTS[name] * (data[name] is True) for name in SCRIPTS.keys() & data.keys()}
-    data = {DATA.get(name, name): values.get(name, value) for name, value in data.items()}
-    identity = {IDENTITY.get(name, name): value for name, value in identity.items()}
-    return record | {"config": config | {"data": data}, "identity": identity}
+    config = dict(record["config"])
+    if isinstance(data := config.get("data"), dict):
+        scripts = {name: SCRIPTS[name] * (data[name] is True) for name in SCRIPTS if name in data}
+        config["data"] = {DATA.get(k, k): scripts.get(k, value) for k, value in data.items()}
+    if isinstance(model := config.get("model"), dict):
+        config["model"] = LATER | model
+    identity = {IDENTITY.get(name, name): value for name, value in record["identity"].items()}
+    return record | {"config": config, "identity": identity}

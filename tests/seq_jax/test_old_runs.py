@@ -20,7 +20,7 @@ def as_before(record):
     data = {OLD.get(name, name): value for name, value in data.items()}
     data["english_letters_only"] = bool(data["english_letters_only"])
     data["kannada_script"] = bool(data["kannada_script"])
-    config = record["config"] | {"data": data}
+    config = record["config"] | {"data": data, "model": dict(record["config"]["model"])}
     identity = {OLD.get(name, name): value for name, value in record["identity"].items()}
     return record | {"config": config, "identity": identity}
 
@@ -37,14 +37,15 @@ def test_an_old_record_means_the_same(script):
     config.data.max_source_words = 7
     record = {"config": config.to_dict(), "identity": {"source_sha256": "a", "tokens": 7}}
     before = as_before(record)
+    del before["config"]["model"]["bfloat16"]
     assert before != record and before["config"]["data"]["kannada_script"] is bool(script)
-    assert old_runs.renamed(before) == record == old_runs.renamed(record)
+    assert old_runs.updated(before) == record == old_runs.updated(record)
 
 
-@pytest.mark.parametrize("config", [{}, {"data": None}, {"data": {"path": ""}}])
+@pytest.mark.parametrize("config", [{}, {"data": None, "model": 1}, {"data": {"path": ""}}])
 def test_what_is_no_such_record_stays(config):
     record = {"config": config, "identity": {"tokens": 7}}
-    assert old_runs.renamed(record) == record
+    assert old_runs.updated(record) == record
 
 
 def test_an_old_run_translates_continues_and_is_reported(tmp_path, capsys):
