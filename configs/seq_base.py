@@ -40,6 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Subwords in place of words, for an encoder-decoder: see seq_jax/subwords.py
     c.data.subwords = 0  # pieces a side; 0: words
     c.data.subword_kind = "bpe"  # bpe, unigram, or char: single characters
+    c.data.bpe_dropout = 0.0  # share of merges left out, others in each epoch of training; 0 = off
     c.data.mend_script = False  # stray joiners, the digit 0 for anusvara; see text.mend_kannada
     # encoder-decoder: tokens a side to which a batch is padded; longer pairs are left out
     c.data.lengths = (8, 10, 12, 16, 20, 28, 48)

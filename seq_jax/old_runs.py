@@ -15,6 +15,7 @@ DATA = {
 }
 SCRIPTS = {"english_letters_only": "ASCII", "kannada_script": "Kannada"}  # they were bool
 LATER = {"bfloat16": False}  # fields of a model, with what there was before them
+LATER_DATA = {"bpe_dropout": 0.0}
 IDENTITY = {"english_sha256": "source_sha256", "kannada_sha256": "target_sha256"}
 
 
@@ -24,7 +25,8 @@ def updated(record: dict) -> dict:
     config = dict(record["config"])
     if isinstance(data := config.get("data"), dict):
         scripts = {name: SCRIPTS[name] * (data[name] is True) for name in SCRIPTS if name in data}
-        config["data"] = {DATA.get(k, k): scripts.get(k, value) for k, value in data.items()}
+        renamed = {DATA.get(k, k): scripts.get(k, value) for k, value in data.items()}
+        config["data"] = LATER_DATA | renamed
     if isinstance(model := config.get("model"), dict):
         config["model"] = LATER | model
     identity = {IDENTITY.get(name, name): value for name, value in record["identity"].items()}

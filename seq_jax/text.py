@@ -225,8 +225,10 @@ def unknown_words(vocabulary: Vocabulary, sentence: str) -> list[str]:
     return [word for word in vocabulary.pieces(sentence) if word not in vocabulary.index]
 
 
-def encode(vocabulary: Vocabulary, sentence: str) -> list[int]:
+def encode(vocabulary: Vocabulary, sentence: str, pieces: Sequence[str] | None = None) -> list[int]:
     """The numbers of the sentence's tokens, between <start> and <end> if the vocabulary has them.
+
+    `pieces`: what to number instead of `vocabulary.pieces(sentence)`.
 
     Raises:
         UserError: an unknown word, and the vocabulary has no <unk>.
@@ -237,7 +239,7 @@ def encode(vocabulary: Vocabulary, sentence: str) -> list[int]:
             f"Not in the vocabulary of {len(index)} words, which has no {UNK}: "
             f"{', '.join(unknown[:8])}. Use other words, or train with an {UNK}."
         )
-    numbers = [index.get(word, index.get(UNK)) for word in vocabulary.pieces(sentence)]
+    numbers = [index.get(word, index.get(UNK)) for word in pieces or vocabulary.pieces(sentence)]
     return [index[START], *numbers, index[END]] if START in index else numbers
 
 

@@ -45,7 +45,7 @@ def leaves(config, prefix=""):
 def test_the_ladders_are_there():
     faces = {"fer_simple", "fer_batchnorm", "fer_dropout", "fer_lobo", "fer_best"}
     sentences = {"seq_rnn", "seq_gru", "seq_gru_no_embedding", "seq_lstm", "seq_bilstm"}
-    sentences |= {"seq_attention", "seq_attention_large", "seq_best"}
+    sentences |= {"seq_attention", "seq_attention_large", "seq_best", "seq_sutskever"}
     assert set(NAMES) >= faces | sentences | {"fer_base", "seq_base"}
 
 
