@@ -24,9 +24,13 @@ from benchmarks.timing import memory_mb
 ROOT = Path(__file__).parents[1]
 SETTINGS = {
     "the original's": dict(
-        kannada_top_k=500, english_words=5, english_letters_only=True, max_tokens=7
+        target_top_k=500,
+        source_words=5,
+        source_script="ASCII",
+        target_script="Kannada",
+        max_tokens=7,
     ),
-    "up to 7 words a side": dict(max_english_words=7, max_kannada_words=7),
+    "up to 7 words a side": dict(max_source_words=7, max_target_words=7, target_script="Kannada"),
 }
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 SYLLABLES = ["".join(s) for s in itertools.product("ಕಗಚಜಟಡತದನಪಬಮಯರಲವಶಸಹಳ", ["", *"ಾಿುೆೊ", "್ತ"])]

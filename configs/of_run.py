@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from configs import fer_base, seq_base
+from seq_jax.old_runs import updated
 
 BASES = {"fer": fer_base, "seq": seq_base}
 
@@ -14,7 +15,9 @@ BASES = {"fer": fer_base, "seq": seq_base}
 def get_config(workdir: str):
     """What config.json in `workdir` says; fields that it lacks, being older, are those of the base
     config, and fields that are no more are left out."""
-    record = json.loads((Path(workdir) / "config.json").read_text(encoding="utf-8"))["config"]
+    path = Path(workdir).expanduser() / "config.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record = (updated(record) if record["config"]["task"] == "seq" else record)["config"]
     config = BASES[record["task"]].get_config()
     with config.unlocked():
         config.model = {}  # its fields are those of the class that model.name says

@@ -15,11 +15,11 @@ from configs import seq_base
 
 def get_config():
     c = seq_base.get_config()
-    c.data.english_words = 0
-    c.data.english_letters_only = False
-    c.data.kannada_script = False  # subwords can write digits and Latin names, too
+    c.data.source_words = 0
+    c.data.source_script = ""
+    c.data.target_script = ""  # subwords can write digits and Latin names, too
     c.data.mend_script = True
-    c.data.kannada_top_k = 0
+    c.data.target_top_k = 0
     c.data.max_tokens = 0
     c.data.subwords = 1000
     c.data.valid_fraction = 0.05
@@ -40,6 +40,7 @@ def get_config():
             "recurrent_init": "gates",
             "dropout": 0.2,
             "word_dropout": 0.1,
+            "bfloat16": False,  # matrix products, with float32 sums
         }
     c.loss.label_smoothing = 0.1
     c.decode.train_sentences = 1000

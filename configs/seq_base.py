@@ -12,18 +12,20 @@ def get_config() -> ml_collections.ConfigDict:
     c.task = "seq"
 
     c.data = ml_collections.ConfigDict()
-    # folder of train.en + train.kn, or kan.txt (English TAB Kannada); "" takes data/phrasebook
+    # folder or .zip of train.en + train.kn, or a file of pairs, see seq_jax/corpus.py; "" takes
+    # seq_jax/phrasebook
     c.data.path = ""
     c.data.languages = ("en", "kn")  # codes of source and target, in file names and what is printed
     c.data.columns = ()  # two of a TSV, CSV or JSONL file, see seq_jax/columns.py; (): recognised
     c.data.punctuation = "strip"  # or 'keep', which sets each mark apart as a token
     # Filters: a pair that does not pass is removed. Words are counted without punctuation; 0 = off.
-    c.data.english_words = 5  # exactly so many, as the study
-    c.data.max_english_words = 0  # at most
-    c.data.english_letters_only = True  # ^[A-Za-z\s]*$, as the study
-    c.data.max_kannada_words = 0  # at most
-    c.data.kannada_script = True  # each Kannada word is made of Kannada letters
-    c.data.kannada_top_k = 700  # Kannada words in all, the most common; 404 pairs of shared/data
+    c.data.source_words = 5  # exactly so many, as the study
+    c.data.max_source_words = 0  # at most
+    # each word is made of letters of this Unicode script; 'ASCII': A to Z alone; "": any
+    c.data.source_script = "ASCII"  # ^[A-Za-z\s]*$, as the study
+    c.data.max_target_words = 0  # at most
+    c.data.target_script = "Kannada"
+    c.data.target_top_k = 700  # target words in all, the most common; 404 pairs of shared/data
     c.data.remove_duplicates = True  # of equal pairs only the first is kept
     c.data.max_tokens = 7  # a side, with <start> and <end>: one long pair would pad all others
     c.data.max_pairs = 500_000  # of more a random choice is kept, always the same: memory
@@ -31,17 +33,18 @@ def get_config() -> ml_collections.ConfigDict:
     # Vocabularies come from the training part alone. With min_count 1 and no max_words training
     # never meets an <unk>: in the source its vector then stays as it was drawn.
     c.data.unk = True  # False: an unknown word is an error
-    c.data.english_min_count = 1  # words that occur less often become <unk>
-    c.data.kannada_min_count = 1
-    c.data.english_max_words = 0  # the most common; the others become <unk>; 0 = all are kept
-    c.data.kannada_max_words = 0
+    c.data.source_min_count = 1  # words that occur less often become <unk>
+    c.data.target_min_count = 1
+    c.data.source_vocabulary_words = 0  # the most common; others become <unk>; 0 = all are kept
+    c.data.target_vocabulary_words = 0
     # Subwords in place of words, for an encoder-decoder: see seq_jax/subwords.py
     c.data.subwords = 0  # pieces a side; 0: words
     c.data.subword_kind = "bpe"  # bpe, unigram, or char: single characters
-    c.data.mend_script = False  # stray joiners and the digit 0 for anusvara; see text.mend_kannada
+    c.data.bpe_dropout = 0.0  # share of merges left out, others in each epoch of training; 0 = off
+    c.data.mend_script = False  # stray joiners, the digit 0 for anusvara; see text.mend_kannada
     # encoder-decoder: tokens a side to which a batch is padded; longer pairs are left out
     c.data.lengths = (8, 10, 12, 16, 20, 28, 48)
-    c.data.valid_fraction = 0.1  # of all pairs; by English sentence, none is on two sides
+    c.data.valid_fraction = 0.1  # of all pairs; by source sentence, none is on two sides
     c.data.test_fraction = 0.2  # of all pairs; with folds it is 1 / folds
     c.data.folds = 0  # parts for --mode=cross_validate, each the test part once; 0: one split
     c.data.fold = 0  # which of them is the test part; cross_validate goes through all

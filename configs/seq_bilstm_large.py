@@ -12,14 +12,14 @@ from configs import seq_bilstm
 
 def get_config():
     c = seq_bilstm.get_config()
-    c.data.english_words = 0
-    c.data.max_english_words = 7
-    c.data.max_kannada_words = 7
-    c.data.english_letters_only = False
-    c.data.kannada_top_k = 0
+    c.data.source_words = 0
+    c.data.max_source_words = 7
+    c.data.max_target_words = 7
+    c.data.source_script = ""
+    c.data.target_top_k = 0
     c.data.max_tokens = 9
-    c.data.english_min_count = 2  # the others are <unk>, so that it is learned
-    c.data.kannada_min_count = 2  # 5,872 words of 15,970; the output layer is what takes the time
+    c.data.source_min_count = 2  # the others are <unk>, so that it is learned
+    c.data.target_min_count = 2  # 5,872 words of 15,970; the output layer is what takes the time
     c.data.test_fraction = 0.1
     c.model.units = 256
     c.model.dropout = 0.4

@@ -8,13 +8,15 @@ are their gradients.
 import jax
 import jax.numpy as jnp
 
+from seq_jax.cells import times
+
 ATTENTIONS = ("luong", "bahdanau", "none")
 FAR = -1e9  # finite: -inf - -inf in a wholly masked row would be NaN, also in the gradient
 
 
 def luong_keys(params, memory):
     """f32[B, S, H]: the part of `luong_scores` that depends on the memory f32[B, S, M] alone."""
-    return memory @ params["key_kernel"]
+    return times(memory, params["key_kernel"])
 
 
 def luong_scores(params, query, keys):
@@ -28,12 +30,12 @@ def luong_scores(params, query, keys):
 
 def bahdanau_keys(params, memory):
     """f32[B, S, K]: as `luong_keys`, for `bahdanau_scores`."""
-    return memory @ params["key_kernel"] + params["bias"].reshape(1, 1, -1)
+    return times(memory, params["key_kernel"]) + params["bias"].reshape(1, 1, -1)
 
 
 def bahdanau_scores(params, query, keys):
     """f32[B, S]: v tanh(q W + m U + b) (Bahdanau et al. 2015, arXiv 1409.0473)."""
-    return jnp.tanh((query @ params["query_kernel"])[:, None] + keys) @ params["score"]
+    return jnp.tanh(times(query, params["query_kernel"])[:, None] + keys) @ params["score"]
 
 
 def softmax(scores, mask):

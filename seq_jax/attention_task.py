@@ -3,10 +3,14 @@
 B = rows of a batch, T = tokens a side with <start> and <end>, V = target vocabulary.
 """
 
+import math
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seq_jax import subwords
 from seq_jax.scores import chrf
 from seq_jax.text import PAD, encode
 from seq_jax.translator import Search, make_translate, static_length
@@ -14,6 +18,7 @@ from train_jax import metrics
 from train_jax.run.errors import UserError
 from train_jax.task import Task
 
+ROOM, DRAWS = 4, 3  # of BPE-dropout, see `make_train_at`
 GREEDY = Search(beam=1, alpha=0.0, no_repeat=0)
 
 
@@ -40,6 +45,7 @@ def make_task(config, model, dataset, splits, vocabularies) -> Task:
         model, vocabularies, lengths=lengths, batch_size=config.train.eval_batch_size, search=GREEDY
     )
     valid = splits["valid"]
+    train, train_at = training_arrays(config, splits["train"], vocabularies, lengths)
 
     def valid_chrf(variables) -> float:
         hypotheses = [best[0].text if best else "" for best in translate(variables, valid.source)]
@@ -49,14 +55,15 @@ def make_task(config, model, dataset, splits, vocabularies) -> Task:
         init=lambda key: init_model(model, key),
         loss=loss,
         evaluate=evaluate,
-        train=arrays(splits["train"], vocabularies, lengths),
+        train=train,
+        train_at=train_at,
         valid=arrays(valid, vocabularies, lengths),
         identity={
             "data": dataset.name,
             "sha256": dataset.sha256,
             "tokens": lengths[-1],
-            "english_sha256": vocabularies[0].sha256,
-            "kannada_sha256": vocabularies[1].sha256,
+            "source_sha256": vocabularies[0].sha256,
+            "target_sha256": vocabularies[1].sha256,
         },
         unit="sentences",
         scores={"chrf++": valid_chrf},
@@ -121,28 +128,97 @@ def make_log_probabilities(model, vocabulary):
     return jax.jit(log_probabilities)
 
 
+def training_arrays(config, pairs, vocabularies, lengths):
+    """(the arrays of the pairs, epoch -> the same in other pieces or None); see `make_train_at`.
+
+    UserError if data.bpe_dropout does not fit the rest of the config.
+    """
+    c = config.data
+    if not c.bpe_dropout:
+        return arrays(pairs, vocabularies, lengths), None
+    if not 0 < c.bpe_dropout < 1 or not c.subwords or c.subword_kind != "bpe":
+        raise UserError(
+            "config: data.bpe_dropout must be in [0, 1), and 0 without subwords of kind bpe; got "
+            f"{c.bpe_dropout} with data.subwords={c.subwords} of kind {c.subword_kind}"
+        )
+    return make_train_at(pairs, vocabularies, lengths, rate=c.bpe_dropout, seed=config.train.seed)
+
+
+def make_train_at(pairs, vocabularies, lengths, *, rate, seed):
+    """(the arrays of the pairs, epoch -> the same in other pieces): BPE-dropout.
+
+    The pieces are a function of (seed, epoch). Each pair keeps its length, chosen with room for
+    1 + ROOM * rate times the tokens, and so all epochs have the same steps; pieces that do not fit
+    are drawn again, and after DRAWS draws the usual ones stay.
+    """
+    rows = encoded(pairs, vocabularies, lengths, room=1 + ROOM * rate)
+
+    def other_pieces(vocabulary, sentence, usual, length):
+        for _ in range(DRAWS):
+            found = encode(vocabulary, sentence, vocabulary.sampled(sentence, rate))
+            if len(found) <= length:
+                return found
+        return usual
+
+    def train_at(epoch):
+        subwords.seed_sampling(seed, epoch)
+        return filled(
+            [
+                Row(row.number, *(
+                    other_pieces(vocabulary, side[row.number], usual, row.length)
+                    for vocabulary, side, usual in zip(vocabularies, pairs, row[1:3], strict=True)
+                ), row.length)
+                for row in rows
+            ],
+            lengths[-1],
+        )  # fmt: skip
+
+    return filled(rows, lengths[-1]), train_at
+
+
 def arrays(pairs, vocabularies, lengths) -> dict[str, np.ndarray]:
     """Sentences as a batch: source i32[N, T], target i32[N, T], length i32[N], see epoch.py.
 
     Pairs longer than the last of `lengths` are left out.
     """
+    return filled(encoded(pairs, vocabularies, lengths), lengths[-1])
+
+
+class Row(NamedTuple):
+    """A pair in numbers."""
+
+    number: int  # of the pair
+    source: list[int]
+    target: list[int]
+    length: int  # to which both are padded
+
+
+def encoded(pairs, vocabularies, lengths, room=1.0) -> list[Row]:
+    """The pairs that fit into the last of `lengths`; each in the least that holds `room` times its
+    tokens, if there is one."""
     sides = [
         [encode(vocabulary, sentence) for sentence in side]
         for vocabulary, side in zip(vocabularies, pairs, strict=True)
     ]
-    rows = [
-        (source, target, length)
-        for source, target in zip(*sides, strict=True)
-        if (length := static_length(max(len(source), len(target)), lengths))
-    ]
+    rows = []
+    for number, (source, target) in enumerate(zip(*sides, strict=True)):
+        tokens = max(len(source), len(target))
+        if static_length(tokens, lengths):
+            length = static_length(math.ceil(room * tokens), lengths) or lengths[-1]
+            rows.append(Row(number, source, target, length))
     if len(rows) < len(pairs.source):
         print(
             f"{len(pairs.source) - len(rows)} of {len(pairs.source)} pairs have more than "
             f"{lengths[-1]} tokens (data.lengths) and are left out"
         )
-    filled = np.zeros((2, len(rows), lengths[-1]), np.int32)
-    for number, (*both, _) in enumerate(rows):
-        for array, row in zip(filled, both, strict=True):
-            array[number, : len(row)] = row
-    length = np.array([length for *_, length in rows], np.int32)
-    return {"source": filled[0], "target": filled[1], "length": length}
+    return rows
+
+
+def filled(rows: list[Row], tokens) -> dict[str, np.ndarray]:
+    """The rows as arrays of so many columns, see `arrays`."""
+    sides = np.zeros((2, len(rows), tokens), np.int32)
+    for place, row in enumerate(rows):
+        for array, numbers in zip(sides, row[1:3], strict=True):
+            array[place, : len(numbers)] = numbers
+    length = np.array([row.length for row in rows], np.int32)
+    return {"source": sides[0], "target": sides[1], "length": length}

@@ -12,7 +12,7 @@ Translate = Callable[[str], str]
 
 
 def fit(train: Pairs) -> dict[str, Translate]:
-    """{name: English sentence -> Kannada sentence}, tokens with one space between them."""
+    """{name: source sentence -> target sentence}, tokens with one space between them."""
     return {
         "pad_only": lambda sentence: "",
         "most_frequent_per_position": _most_frequent_per_position(train),
@@ -39,23 +39,23 @@ def _most_frequent_per_position(train: Pairs) -> Translate:
 
 
 def _dictionary(train: Pairs) -> Translate:
-    """Word by word in the English order, each word its Kannada partner of the highest Dice
-    coefficient, 2 n(e, k) / (n(e) + n(k)) over sentences (Dice 1945; for bilingual lexicons
+    """Word by word in the source's order, each word its partner of the highest Dice
+    coefficient, 2 n(s, t) / (n(s) + n(t)) over sentences (Dice 1945; for bilingual lexicons
     Smadja, McKeown and Hatzivassiloglou 1996). Of equal ones the pair seen more often, then the
     first in code points. Words that train lacks are left out."""
-    english, kannada = Counter(), Counter()
+    sources, targets = Counter(), Counter()
     together: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for source, target in zip(*train, strict=True):
         words = set(target.split())
-        kannada.update(words)
+        targets.update(words)
         for word in set(source.split()):
-            english[word] += 1
+            sources[word] += 1
             together[word].update(words)
     partner = {
-        e: min(seen, key=lambda k: (-2 * seen[k] / (english[e] + kannada[k]), -seen[k], k))
-        for e, seen in together.items()
+        s: min(seen, key=lambda t: (-2 * seen[t] / (sources[s] + targets[t]), -seen[t], t))
+        for s, seen in together.items()
     }
-    return lambda sentence: " ".join(partner[e] for e in sentence.split() if e in partner)
+    return lambda sentence: " ".join(partner[s] for s in sentence.split() if s in partner)
 
 
 def _nearest_neighbour(train: Pairs) -> Translate:
@@ -72,7 +72,7 @@ def likeness(train: Pairs, sentences: Sequence[str]) -> np.ndarray:
 
 
 def _similarity(train: Pairs) -> Callable[[str], np.ndarray]:
-    """sentence -> its Jaccard similarity to each English sentence of train, as sets of words."""
+    """sentence -> its Jaccard similarity to each source sentence of train, as sets of words."""
     lines: defaultdict[str, list[int]] = defaultdict(list)  # word -> the sentences that have it
     sizes = np.zeros(len(train.source), np.int64)
     for number, sentence in enumerate(train.source):

@@ -5,27 +5,25 @@ file and the line, what was expected, what was found, what to do.
 """
 
 import contextlib
-import gzip
 import itertools
 import os
-import stat
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from seq_jax import archives
+from seq_jax.archives import GZIP
 from seq_jax.columns import SUFFIXES, name_of, pairs
 from train_jax.run.errors import UserError
 
 LANGUAGES = ("en", "kn")  # source and target, where nothing else is said
-GZIP = ".gz"
-TABBED = "kan.txt"  # as in kan-eng.zip of https://www.manythings.org/anki
+PAIRS = (".txt", ".tsv", *SUFFIXES)  # of files with both sides
 MAX_LINE = 1_000_000  # bytes; the longest sentence of a corpus has some thousand. Bounds the memory
 STARTS = {
     b"\xff\xfe": "UTF-16 text: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
-    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"PK\x03\x04": "a zip archive: name it .zip",
     b"\x1f\x8b": "a gzip archive: unpack it first, or name it .gz",
     b"BZh": "a bzip2 archive: unpack it first",
     b"\xfd7zXZ": "an xz archive: unpack it first",
@@ -36,7 +34,7 @@ Line = tuple[int, str, str]  # its number from 1, source, target
 
 class Source(NamedTuple):
     form: str  # 'aligned', 'tabbed', 'csv', 'jsonl' or 'embedded'
-    paths: tuple[Path, ...]  # two, one or none
+    paths: tuple[Path, ...]  # two, one or none; of an archive PATH.zip/NAME
     languages: tuple[str, str] = LANGUAGES  # their codes
     columns: tuple[str, ...] = ()  # see columns.py
 
@@ -56,16 +54,20 @@ def layout(languages: Sequence[str]) -> str:
     """What is expected, in words."""
     source, target = aligned_names(languages)
     names = " TAB ".join(map(name_of, languages))
-    return f"{source} and {target}, line by line the same sentences; or kan.txt, {names}"
+    return (
+        f"{source} and {target}, line by line the same sentences; or one file of pairs "
+        f"({', '.join(PAIRS)}), such as {names}"
+    )
 
 
 def find(
     path: str | Path, languages: Sequence[str] = LANGUAGES, columns: Sequence[str] = ()
 ) -> Source:
-    """The source at `path`, a folder or a file; '' stands for the embedded phrasebook.
+    """The source at `path`, a folder, a .zip or a file; '' stands for the embedded phrasebook.
 
-    Where a folder holds both forms, train.en and train.kn are meant. Each file may have .gz behind
-    its name. Files are read by their name, see columns.SUFFIXES.
+    A folder or an archive holds train.en and train.kn, of the two languages, or else one file of
+    pairs; a name that begins with _ or . is none, as ManyThings's _about.txt. Each file may have
+    .gz behind its name. Files are read by their name, see columns.SUFFIXES.
 
     Raises:
         UserError: nothing is there, or it is neither form.
@@ -73,30 +75,31 @@ def find(
     if not str(path):
         return Source("embedded", ())
     path = Path(os.path.expanduser(path))
-    try:
-        os.stat(path)
-        names = sorted(os.listdir(path)) if path.is_dir() else []
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}. Give a folder or a file with {layout(languages)}."
-        ) from error
-    both = aligned_names(languages)
-    if not path.is_dir():
-        if path.name.removesuffix(GZIP) in both:
-            return find(path.parent, languages)
-        form = SUFFIXES.get(Path(path.name.removesuffix(GZIP)).suffix, "tabbed")
-        return Source(form, (path,), tuple(languages), tuple(columns))
+    names = archives.names(path, layout(languages))
+    if names is None:
+        if path.name.removesuffix(GZIP) in aligned_names(languages):
+            return find(archives.archive_of(path) or path.parent, languages)
+        return _of_pairs(path, languages, columns)
+    files = {Path(name).name: name for name in names}
     for suffix in ("", GZIP):
-        if {name + suffix for name in both} <= set(names):
-            paths = tuple(path / (name + suffix) for name in both)
+        both = [name + suffix for name in aligned_names(languages)]
+        if set(both) <= set(files):
+            paths = tuple(path / files[name] for name in both)
             return Source("aligned", paths, tuple(languages))
-    if TABBED in names and not set(both) & set(names):
-        return Source("tabbed", (path / TABBED,), tuple(languages), tuple(columns))
+    half = {*aligned_names(languages)} & {name.removesuffix(GZIP) for name in files}
+    found = [n for n in files if Path(n.removesuffix(GZIP)).suffix in PAIRS and n[0] not in "_."]
+    if len(found) == 1 and not half:
+        return _of_pairs(path / files[found[0]], languages, columns)
     listing = ", ".join(names[:8]) + f" and {len(names) - 8} more" * (len(names) > 8)
     raise UserError(
         f"{path}: wrong layout. Expected {layout(languages)}; found {listing or 'nothing'}. "
-        "A tab-separated file of another name: give its own path."
+        "Of several files of pairs: give the path of one."
     )
+
+
+def _of_pairs(path: Path, languages, columns) -> Source:
+    form = SUFFIXES.get(Path(path.name.removesuffix(GZIP)).suffix, "tabbed")
+    return Source(form, (path,), tuple(languages), tuple(columns))
 
 
 def read(source: Source, *, skip_empty: bool = False, title: str = "reading") -> Iterator[Line]:
@@ -118,33 +121,23 @@ def read(source: Source, *, skip_empty: bool = False, title: str = "reading") ->
         yield from ((number, *pair) for number, pair in enumerate(load(), start=1))
         return
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(_open(path)) for path in source.paths]
+        files = [stack.enter_context(archives.open_text(path)) for path in source.paths]
         if source.form == "aligned":
-            lines = _aligned(source.paths, files)
+            lines = _aligned(source.paths, [opened.file for opened in files])
         else:
-            (path,), (file,) = source.paths, files
-            lines = pairs(_lines(path, file), source.form, path=path,
+            (path,), (opened,) = source.paths, files
+            lines = pairs(_lines(path, opened.file), source.form, path=path,
                           languages=source.languages, columns=source.columns)  # fmt: skip
         for line in _with_progress(lines, files[0], title):
-            number, english, kannada = line
-            if not skip_empty and bool(english.strip()) != bool(kannada.strip()):
-                path = -1 if english.strip() else 0
-                side = name_of(source.languages[path])
+            number, *sides = line
+            if not skip_empty and bool(sides[0].strip()) != bool(sides[1].strip()):
+                side = 1 if sides[0].strip() else 0
                 raise UserError(
-                    f"{source.paths[path]} line {number}: the {side} side is empty and the other "
-                    "is not. Mend the line; or, if the lines around it do belong together, set "
-                    "skip_empty."
+                    f"{source.paths[-side]} line {number}: the {name_of(source.languages[side])} "
+                    "side is empty and the other is not. Mend the line; or, if the lines around "
+                    "it do belong together, set skip_empty."
                 )
             yield line
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe cannot be read twice, or never ends
-            raise UserError(f"{path}: not a regular file. Expected a text file of sentences.")
-        return gzip.open(path, "rb") if path.name.endswith(GZIP) else open(path, "rb")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _aligned(paths: tuple[Path, ...], files: list[BinaryIO]) -> Iterator[Line]:
@@ -167,7 +160,7 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
     """The lines of a UTF-8 file without their ends. Only a line feed ends a line: str.splitlines
     would also break at U+2028 or a form feed, and the two sides would no longer be aligned."""
     number = offset = 0
-    while raw := _readline(path, file):
+    while raw := archives.readline(path, file, MAX_LINE):
         number += 1
         if number == 1:
             _check_start(path, raw)
@@ -191,14 +184,7 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
         yield line if number > 1 else line.removeprefix(BOM)
         offset += len(raw)
     if not number:
-        raise UserError(f"{path}: is empty. Expected {layout(LANGUAGES)}.")
-
-
-def _readline(path: Path, file: BinaryIO) -> bytes:
-    try:
-        return file.readline(MAX_LINE)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: a damaged gzip archive ({error}). Download it again.") from None
+        raise UserError(f"{path}: is empty. Expected a sentence, or a pair, a line.")
 
 
 def _check_start(path: Path, raw: bytes) -> None:
@@ -207,15 +193,14 @@ def _check_start(path: Path, raw: bytes) -> None:
             raise UserError(f"{path}: is {meaning}.")
 
 
-def _with_progress(lines: Iterator[Line], file: BinaryIO, title: str) -> Iterator[Line]:
+def _with_progress(lines: Iterator[Line], opened: archives.Opened, title: str) -> Iterator[Line]:
     if not sys.stderr.isatty():
         yield from lines
         return
-    size = os.fstat(file.fileno()).st_size
     try:
         for line in lines:
             if line[0] % 20_000 == 0:
-                part = file.tell() / max(size, 1)
+                part = opened.position() / max(opened.size, 1)
                 bar = "#" * round(30 * part)
                 print(
                     f"\r{title} [{bar:30}] {part:4.0%} {line[0]:,} pairs", end="", file=sys.stderr

@@ -11,7 +11,7 @@ import numpy as np
 
 from seq_jax import corpus
 from seq_jax.columns import name_of
-from seq_jax.filter import Pairs, Report, common_kannada, describe, filter_lines
+from seq_jax.filter import Pairs, Report, common_words, describe, filter_lines
 from seq_jax.text import Vocabulary, encode, tokenise
 from train_jax.run.errors import UserError
 
@@ -36,7 +36,7 @@ def load(
     *,
     languages: Sequence[str] = corpus.LANGUAGES,
     columns: Sequence[str] = (),
-    kannada_top_k: int | None = None,
+    target_top_k: int | None = None,
     skip_empty: bool = False,
     **settings,
 ) -> Dataset:
@@ -45,7 +45,7 @@ def load(
     Args:
         path: a folder or a file, see corpus.find.
         languages, columns: see corpus.find.
-        kannada_top_k: only pairs whose Kannada words are all among the k most common ones of the
+        target_top_k: only pairs whose target words are all among the k most common ones of the
             whole corpus, before any other filter. Takes a second reading, the first one to count.
         skip_empty: whether lines with one empty side are dropped instead of an error.
         **settings: of `filter_lines`.
@@ -62,8 +62,8 @@ def load(
         return corpus.read(source, skip_empty=skip_empty, title=title)
 
     common = None
-    if kannada_top_k is not None:
-        common = common_kannada(lines("counting words"), kannada_top_k)
+    if target_top_k is not None:
+        common = common_words(lines("counting words"), target_top_k)
     pairs, report = filter_lines(lines("filtering"), common=common, **settings)
     if not report.kept:
         most = max(report.removed, key=report.removed.get, default="nothing was read")
@@ -93,9 +93,9 @@ def split(
     fold: int,
     seed: int,
 ) -> dict[str, Pairs]:
-    """{'train', 'valid', 'test'}: parts that share no English sentence. Order is kept.
+    """{'train', 'valid', 'test'}: parts that share no source sentence. Order is kept.
 
-    The same English words stay together, whatever the punctuation and the translation, so a part
+    The same source words stay together, whatever the punctuation and the translation, so a part
     can miss its size by a few pairs.
 
     Args:
@@ -162,8 +162,8 @@ def encode_pairs(
 
     Args:
         pairs: sentences.
-        source: the English vocabulary.
-        target: the Kannada vocabulary.
+        source: vocabulary of that side.
+        target: likewise.
         max_tokens: T; None stands for the longest of these sentences.
 
     Raises:

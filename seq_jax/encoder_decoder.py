@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from seq_jax import attention, cells
 from seq_jax.recurrent import RECURRENT_INITS, Bidirectional, Recurrent
 from seq_jax.text import PAD, SPECIALS, UNK
+from train_jax import bfloat16 as bfloat16_lib
 
 PAD_ID, UNK_ID = SPECIALS.index(PAD), SPECIALS.index(UNK)
 
@@ -74,6 +75,7 @@ class EncoderDecoder(nn.Module):
     recurrent_init: str  # 'kernel', as Keras, or 'gates'; see cells.py
     dropout: float  # of embeddings, between layers and of the readout: one mask a sequence
     word_dropout: float  # share of the tokens of both sides that the net reads as <unk>
+    bfloat16: bool  # matrix products, with f32 sums; all else is f32
 
     def setup(self):
         self.check()
@@ -82,15 +84,18 @@ class EncoderDecoder(nn.Module):
         self.target_embed = nn.Embed(self.target_vocabulary, self.embedding, embedding_init=normal)
         layer = Recurrent(
             cell=self.cell, units=self.encoder_units, reset_after=self.reset_after,
-            dropout=self.dropout, recurrent_init=self.recurrent_init, parent=None,
+            dropout=self.dropout, recurrent_init=self.recurrent_init, bfloat16=self.bfloat16,
+            parent=None,
         )  # fmt: skip
         self.encoder = [Bidirectional(layer) for _ in range(self.encoder_layers)]
         self.the_cell = cells.make_cell(self.cell, reset_after=self.reset_after)
         fields = len(self.the_cell.carry._fields)
-        self.bridge = nn.Dense(self.layers * fields * self.units)
-        self.decoder = self.param("decoder", self.init_decoder)
+        product = bfloat16_lib.dot_general if self.bfloat16 else None
+        self.bridge = nn.Dense(self.layers * fields * self.units, dot_general=product)
+        decoder = self.param("decoder", self.init_decoder)
+        self.decoder = jax.tree.map_with_path(self.rounded, decoder)
         if self.lexical:
-            self.lexical_dense = nn.Dense(self.embedding, use_bias=False)
+            self.lexical_dense = nn.Dense(self.embedding, use_bias=False, dot_general=product)
             self.lexical_embed = self.param(
                 "lexical_embed", normal, (self.target_vocabulary, self.embedding)
             )
@@ -110,6 +115,11 @@ class EncoderDecoder(nn.Module):
         for name in ("dropout", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+    def rounded(self, path, array):
+        """A parameter as it is used: what a product multiplies is in bfloat16, if that is asked."""
+        multiplied = path[-1].key.endswith(("kernel", "readout"))
+        return array.astype(jnp.bfloat16) if self.bfloat16 and multiplied else array
 
     def init_decoder(self, key):
         """{'layer_0': parameters of cells.py, ..., 'attention': ..., 'readout': f32[H + M, D]}.
@@ -193,7 +203,8 @@ class EncoderDecoder(nn.Module):
         """(State, what layer_0 makes of the embedding f32[B, G*H]) -> (State, Output)."""
         params = self.decoder
         if self.input_feeding:
-            projected = projected + state.feed @ params["layer_0"]["kernel"][self.embedding :]
+            feed = cells.times(state.feed, params["layer_0"]["kernel"][self.embedding :])
+            projected = projected + feed
         carries = []
         for i, carry in enumerate(state.carries):
             if i:
@@ -209,15 +220,17 @@ class EncoderDecoder(nn.Module):
             h = jnp.concatenate([h, attention.context(weights, memory.values)], -1)
             if self.lexical:
                 lexical = attention.context(weights, memory.words)
-        readout = jnp.tanh(h @ params["readout"])
+        readout = jnp.tanh(cells.times(h, params["readout"]))
         return State(tuple(carries), readout), Output(readout, lexical, weights)
 
     def logits(self, output):
         """f32[..., V] of an Output of any leading axes."""
-        logits = self.target_embed.attend(output.readout)
+        kind = jnp.bfloat16 if self.bfloat16 else jnp.float32
+        logits = cells.times(output.readout, self.target_embed.embedding.T.astype(kind))
         if self.lexical:
             x = jnp.tanh(output.lexical)
-            logits = logits + (jnp.tanh(self.lexical_dense(x)) + x) @ self.lexical_embed.T
+            x = jnp.tanh(self.lexical_dense(x)) + x
+            logits = logits + cells.times(x, self.lexical_embed.T.astype(kind))
         return logits + self.logit_bias.reshape((1,) * (logits.ndim - 1) + (-1,))
 
     def layer_0_of_embedding(self):

@@ -32,7 +32,7 @@ from train_jax.run.files import write_atomically
 class Translations(NamedTuple):
     """What was made of one split."""
 
-    pairs: Pairs  # English and the true Kannada
+    pairs: Pairs  # with the true translations
     predicted: np.ndarray  # i32[N, T]
     target: np.ndarray  # i32[N, T]
     vocabulary: Vocabulary  # of both
@@ -116,7 +116,7 @@ def translations_of(pairs, hypotheses) -> Translations:
 
 
 def make_predict(model, vocabulary):
-    """The compiled (variables, source i32[B, T]) -> i32[B, T], numbers of the Kannada tokens."""
+    """The compiled (variables, source i32[B, T]) -> i32[B, T], numbers of the target tokens."""
     ids = markers(vocabulary)
 
     def predict(variables, source):
@@ -216,18 +216,18 @@ def pool(folds: list[Translations]) -> Translations:
     one that has every word of the references.
     """
     pairs = Pairs(*(tuple(s for t in folds for s in t.pairs[side]) for side in (0, 1)))
-    english, kannada = build_vocabulary(pairs.source), build_vocabulary(pairs.target)
+    source, target = (build_vocabulary(side) for side in pairs)
     predicted = []
     for t in folds:
-        unk = kannada.index[UNK]
-        renumber = np.array([kannada.index.get(word, unk) for word in t.vocabulary.words], np.int32)
+        unk = target.index[UNK]
+        renumber = np.array([target.index.get(word, unk) for word in t.vocabulary.words], np.int32)
         predicted.append(renumber[t.predicted])
     tokens = folds[0].target.shape[1]
     return Translations(
         pairs,
         np.concatenate(predicted),
-        encode_pairs(pairs, english, kannada, max_tokens=tokens)["target"],
-        kannada,
+        encode_pairs(pairs, source, target, max_tokens=tokens)["target"],
+        target,
         [h for t in folds for h in t.hypotheses],
         {name: [h for t in folds for h in t.baselines[name]] for name in folds[0].baselines},
     )

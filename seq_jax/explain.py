@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seq_jax.explore import use_kannada_font
+from seq_jax.fonts import use_fonts
 from seq_jax.subwords import SPACE
 from seq_jax.text import END, START, encode
 from train_jax.report.figure import new_figure, save_figure
@@ -57,9 +57,9 @@ def _words(vocabulary, numbers):
     return words, places
 
 
-def draw(weights, source, target, path):
+def draw(weights, source, target, path, languages):
     """A PNG: a row a target word, a column a source word, darker where the weight is larger."""
-    use_kannada_font()
+    use_fonts(languages)
     figure = new_figure(1.5 + 0.8 * len(source), 1.2 + 0.5 * len(target))
     axes = figure.add_subplot()
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")

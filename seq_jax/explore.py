@@ -1,22 +1,17 @@
 """What a corpus looks like, in numbers and in one picture; in bounded memory, as it streams."""
 
-import contextlib
-import sys
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from importlib.resources import as_file, files
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from seq_jax.corpus import Line
+from seq_jax.corpus import LANGUAGES, Line
+from seq_jax.fonts import use_fonts
 from seq_jax.text import WordCounts, tokenise
 from train_jax.report.figure import new_figure
 from train_jax.run.errors import UserError
-
-KANNADA_FONT = ("manimgx_fonts", "NotoSansKannada[wght].ttf")  # a wheel of Noto fonts, OFL 1.1
 
 
 class Side(NamedTuple):
@@ -131,37 +126,9 @@ def describe(sides: dict[str, Side]) -> str:
     return "\n".join(lines)
 
 
-@contextlib.contextmanager
-def kannada_font() -> Iterator[Path | None]:
-    """The file of the font; None without its package, which is then said."""
-    try:
-        font = files(KANNADA_FONT[0]) / KANNADA_FONT[1]
-    except ImportError as error:
-        print(f"Kannada is drawn with whatever font there is: {error}", file=sys.stderr)
-        yield None
-        return
-    with as_file(font) as path:
-        yield path
-
-
-def use_kannada_font() -> None:
-    """Makes matplotlib draw Kannada, beside Latin: it falls back from font to font."""
-    import matplotlib
-    from matplotlib import font_manager
-
-    with kannada_font() as path:
-        if path is None:
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            return
-        font_manager.fontManager.addfont(path)
-        family = font_manager.FontProperties(fname=path).get_name()
-    if family not in matplotlib.rcParams["font.family"]:
-        matplotlib.rcParams["font.family"] = ["DejaVu Sans", family]
-
-
-def draw(sides: dict[str, Side], path: Path, title: str) -> None:
+def draw(sides: dict[str, Side], path: Path, title: str, languages=LANGUAGES) -> None:
     """Lengths, growth of the vocabulary and the most common words, as one picture."""
-    use_kannada_font()
+    use_fonts(languages)
     figure = new_figure(15, 6)
     panels = figure.subplot_mosaic([["lengths", *sides], ["growth", *sides]])
     for number, (name, side) in enumerate(sides.items()):

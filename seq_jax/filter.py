@@ -5,15 +5,22 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from seq_jax.corpus import Line
-from seq_jax.text import PUNCTUATION, WordCounts, is_kannada, mend_kannada, normalise, tokenise
+from seq_jax.text import (
+    PUNCTUATION,
+    WordCounts,
+    mend_kannada,
+    normalise,
+    script_check,
+    tokenise,
+)
 from train_jax.run.errors import UserError
 
 SLACK = 100_000  # pairs above max_pairs before the surplus goes: sorting takes a while
 
 
 class Pairs(NamedTuple):
-    source: tuple[str, ...]  # English sentences, one space between tokens
-    target: tuple[str, ...]  # their Kannada translations
+    source: tuple[str, ...]  # sentences, one space between tokens
+    target: tuple[str, ...]  # their translations
 
 
 class Report(NamedTuple):
@@ -25,12 +32,12 @@ class Report(NamedTuple):
     longest: tuple[int, int]  # tokens of the longest pair that passed the other filters; its line
 
 
-def common_kannada(lines: Iterable[Line], k: int) -> frozenset[str]:
-    """The k most common Kannada words; see WordCounts for the memory that this takes."""
-    _check_at_least_1(kannada_top_k=k)
+def common_words(lines: Iterable[Line], k: int) -> frozenset[str]:
+    """The k most common words of the target; see WordCounts for the memory that this takes."""
+    _check_at_least_1(target_top_k=k)
     counts = WordCounts()
-    for _, _, kannada in lines:
-        counts.add(tokenise(kannada))
+    for _, _, target in lines:
+        counts.add(tokenise(target))
     return frozenset(word for word, _ in counts.most_common(k))
 
 
@@ -39,11 +46,11 @@ def filter_lines(
     *,
     common: frozenset[str] | None = None,
     punctuation: str = "strip",
-    english_words: int | None = None,
-    max_english_words: int | None = None,
-    english_letters_only: bool = False,
-    max_kannada_words: int | None = None,
-    kannada_script: bool = True,
+    source_words: int | None = None,
+    max_source_words: int | None = None,
+    source_script: str = "",
+    max_target_words: int | None = None,
+    target_script: str = "",
     mend_script: bool = False,
     remove_duplicates: bool = True,
     max_tokens: int | None = None,
@@ -57,14 +64,13 @@ def filter_lines(
 
     Args:
         lines: as from corpus.read.
-        common: Kannada words; a pair with another one goes.
+        common: target words; a pair with another one goes.
         punctuation: 'strip' or 'keep', for what is handed out.
-        english_words: exactly so many words.
-        max_english_words: at most so many.
-        english_letters_only: ^[A-Za-z\\s]*$ after punctuation was stripped.
-        max_kannada_words: at most so many.
-        kannada_script: each Kannada word is made of Kannada letters (not digits).
-        mend_script: whether Kannada goes through text.mend_kannada first.
+        source_words: exactly so many words.
+        max_source_words, max_target_words: at most so many.
+        source_script, target_script: each word is made of letters of this script, not digits; see
+            text.script_check. '' for any.
+        mend_script: whether the target goes through text.mend_kannada first.
         remove_duplicates: of pairs with the same tokens on both sides, only the first is kept.
         max_tokens: longer pairs are removed, or else one very long sentence would fill all others
             with <PAD>. Counts <start> and <end>.
@@ -76,35 +82,33 @@ def filter_lines(
     if punctuation not in PUNCTUATION:
         raise UserError(f"punctuation must be 'strip' or 'keep', got {punctuation!r}.")
     _check_at_least_1(
-        english_words=english_words,
-        max_english_words=max_english_words,
-        max_kannada_words=max_kannada_words,
+        source_words=source_words,
+        max_source_words=max_source_words,
+        max_target_words=max_target_words,
         max_tokens=max_tokens,
         max_pairs=max_pairs,
     )
-    english_checks = _english_checks(
-        languages[0], english_words, max_english_words, english_letters_only
-    )
-    kannada_checks = _kannada_checks(languages[1], max_kannada_words, kannada_script, common)
+    source_checks = _checks(languages[0], source_words, max_source_words, source_script, None)
+    target_checks = _checks(languages[1], None, max_target_words, target_script, common)
     too_long = f"more than {max_tokens} tokens"
-    removed = dict.fromkeys([*english_checks, *kannada_checks], 0)
+    removed = dict.fromkeys([*source_checks, *target_checks], 0)
     removed |= {too_long: 0} if max_tokens else {}
     chosen = _Chosen(max_pairs, remove_duplicates)
     read, longest = 0, (0, 0)
-    for number, english, kannada in lines:
+    for number, *pair in lines:
         read += 1
-        source = tokenise(english)
-        if reason := _objection(english_checks, source):
+        source = tokenise(pair[0])
+        if reason := _objection(source_checks, source):
             removed[reason] += 1
             continue
         if mend_script:
-            kannada = mend_kannada(normalise(kannada))
-        target = tokenise(kannada)
-        if reason := _objection(kannada_checks, target):
+            pair[1] = mend_kannada(normalise(pair[1]))
+        target = tokenise(pair[1])
+        if reason := _objection(target_checks, target):
             removed[reason] += 1
             continue
         if punctuation == "keep":
-            source, target = tokenise(english, "keep"), tokenise(kannada, "keep")
+            source, target = (tokenise(side, "keep") for side in pair)
         tokens = max(len(source), len(target)) + 2 * markers
         longest = max(longest, (tokens, -number))  # of equally long ones the first
         if max_tokens and tokens > max_tokens:
@@ -119,31 +123,16 @@ def filter_lines(
 Checks = dict[str, Callable[[list[str]], bool]]  # reason for removal -> whether words may stay
 
 
-def _english_checks(
-    name: str, exactly: int | None, at_most: int | None, letters_only: bool
+def _checks(
+    name: str, exactly: int | None, at_most: int | None, script: str, common: frozenset[str] | None
 ) -> Checks:
     checks: Checks = {f"no {name} word": bool}
     if exactly is not None:
         checks[f"not {exactly} {name} words"] = lambda words: len(words) == exactly
     if at_most is not None:
         checks[f"more than {at_most} {name} words"] = lambda words: len(words) <= at_most
-    if letters_only:
-        checks[f"not only {name} letters"] = lambda words: _is_ascii_letters("".join(words))
-    return checks
-
-
-def _is_ascii_letters(text: str) -> bool:
-    return text.isascii() and text.isalpha()
-
-
-def _kannada_checks(
-    name: str, at_most: int | None, script: bool, common: frozenset[str] | None
-) -> Checks:
-    checks: Checks = {f"no {name} word": bool}
-    if at_most is not None:
-        checks[f"more than {at_most} {name} words"] = lambda words: len(words) <= at_most
     if script:
-        checks["not only Kannada letters"] = is_kannada
+        checks[f"{name} in other than {script} letters"] = script_check(script)
     if common is not None:
         checks[f"a {name} word not among the {len(common)} most common"] = common.issuperset
     return checks

@@ -1,4 +1,4 @@
-"""What `launch.py --mode=` does for English to Kannada, one function a mode."""
+"""What `launch.py --mode=` does for sentences, one function a mode."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ from seq_jax.attention_task import make_log_probabilities
 from seq_jax.columns import name_of
 from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.evaluate import make_run, pool, score, search_of, write_scores
+from seq_jax.old_runs import LATER, updated
 from seq_jax.report import page as report_html
 from seq_jax.report import tables as report
 from seq_jax.scores import translation_scores
@@ -58,7 +59,7 @@ def train_and_score(config, workdir: Path, *, base=None, init=None):
         folder = Path(init) / "export" if is_run(Path(init)) else Path(init)
         task = begin_with(task, folder, {"vocabularies": weights_lib.about(vocabularies)})
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity, base=base)
+        write_config(workdir, config.to_dict(), task.identity, base=base, update=updated)
         for code, vocabulary in zip(config.data.languages, vocabularies, strict=True):
             weights_lib.write_vocabulary(vocabulary_path(workdir, code), vocabulary)
         names = tuple(map(name_of, config.data.languages))
@@ -94,7 +95,8 @@ def evaluate(config, workdir: Path, inputs: str | None = None, base: dict | None
     read_config(workdir)  # refuses a workdir without a run before the data is read
     dataset, splits, vocabularies, model, task = prepare_run(config)
     with lock_workdir(workdir):
-        check_config(workdir, config.to_dict(), task.identity, base=base)
+        # refuses another model, other data ...
+        check_config(workdir, config.to_dict(), task.identity, base=base, update=updated)
         score(config, workdir, model, task, dataset, splits, vocabularies)
 
 
@@ -134,7 +136,7 @@ def score_pairs(
     config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
 ):
     """Prints each pair of the file or folder `inputs` with its log-probability, in nats: LOG P, of
-    so many TOKENS, English, Kannada, with tabs between. A pair that is too long has none."""
+    so many TOKENS, source, target, with tabs between. A pair that is too long has none."""
     translator = load_translator(config, workdir, weights, base)
     if not isinstance(translator.model, EncoderDecoder):
         raise UserError("--mode=score is for an encoder-decoder, such as configs/seq_best.py")
@@ -176,6 +178,7 @@ def explain(
                 best[0].text,
             ),
             path,
+            config.data.languages,
         )  # fmt: skip
         print(f"{sentence} -> {best[0].text}: {path}")
         drawn += 1
@@ -188,9 +191,8 @@ def read_pairs(config, inputs: str, punctuation: str) -> filter.Pairs:
     c = config.data
     lines = corpus.read(corpus.find(inputs, c.languages, c.columns), skip_empty=True)
     pairs, _ = filter.filter_lines(
-        lines, punctuation=punctuation, mend_script=c.mend_script, kannada_script=False,
-        remove_duplicates=False,
-    )  # fmt: skip
+        lines, punctuation=punctuation, mend_script=c.mend_script, remove_duplicates=False
+    )
     if not pairs.source:
         raise UserError(f"--inputs={inputs}: no pair with words on both sides")
     return pairs
@@ -205,10 +207,10 @@ def load_translator(
         return weights_lib.load(Path(weights), search)
     if not (workdir / "config.json").exists() and config.model.name == "encoder_decoder":
         shipped = weights_lib.load(weights_lib.SHIPPED, search)
-        if shipped.card["model"] == config.model.to_dict():
+        if LATER | shipped.card["model"] == config.model.to_dict():
             return shipped
     identity = read_identity(workdir)
-    check_config(workdir, config.to_dict(), identity, base=base)
+    check_config(workdir, config.to_dict(), identity, base=base, update=updated)
     vocabularies = read_vocabularies(workdir, identity, config.data.languages)
     model = build_model(config, vocabularies)
     c = config.checkpoint
@@ -224,8 +226,8 @@ def load_translator(
 
 def read_identity(workdir: Path) -> dict:
     """What `make_task` said of the run. UserError if a field that is used here is damaged."""
-    identity = read_config(workdir)["identity"]
-    for name, kind in {"tokens": int, "english_sha256": str, "kannada_sha256": str}.items():
+    identity = read_config(workdir, updated)["identity"]
+    for name, kind in {"tokens": int, "source_sha256": str, "target_sha256": str}.items():
         value = identity.get(name)
         if type(value) is not kind or (kind is int and not 0 < value <= 10**6):
             raise UserError(
@@ -258,7 +260,7 @@ def explore_corpus(config, workdir: Path):
     lines = corpus.read(source, skip_empty=c.skip_empty, title="counting words")
     sides = explore.statistics(lines, languages=tuple(map(name_of, c.languages)))
     figure = workdir / "figures" / "corpus.png"
-    explore.draw(sides, figure, str(source))
+    explore.draw(sides, figure, str(source), c.languages)
     print(f"{source}\n{explore.describe(sides)}\n\npicture: {figure}\n\nthe filter of the config:")
     print(filter.describe(load_splits(config)[0].report))
 
@@ -292,5 +294,6 @@ def write_report(workdirs: list[Path]) -> Path:
         task="seq",
         sections=report_html.sections,
         main_score=report_html.main_score,
-        fonts=report_html.fonts(),
+        fonts=report_html.fonts(workdirs),
+        update=updated,
     )

@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import sentencepiece
 
 from seq_jax.text import END, PAD, SPECIALS, START, UNK, whole_graphemes
@@ -38,7 +39,8 @@ class Subwords(NamedTuple):
 
     def sampled(self, sentence: str, rate: float) -> list[str]:
         """Other pieces of the same sentence: each merge is left out with probability `rate`
-        (BPE-dropout, Provilkov et al. 2020). Draws from sentencepiece's own generator."""
+        (BPE-dropout, Provilkov et al. 2020, arXiv 1910.13267). Draws from the one generator of
+        sentencepiece, see `seed_sampling`."""
         return self.processor.encode(
             sentence, out_type=str, enable_sampling=True, alpha=rate, nbest_size=-1
         )
@@ -46,6 +48,12 @@ class Subwords(NamedTuple):
     def join(self, pieces: Sequence[str]) -> str:
         """The sentence of these pieces, without signs that stand on no letter."""
         return whole_graphemes("".join(pieces).replace(SPACE, " "))
+
+
+def seed_sampling(*numbers: int) -> None:
+    """What `Subwords.sampled` draws from here on, in this thread, is a function of these."""
+    (seed,) = np.random.SeedSequence(numbers).generate_state(1)
+    sentencepiece.set_random_generator_seed(int(seed))
 
 
 def train(sentences: Iterable[str], *, size: int, kind: str) -> Subwords:

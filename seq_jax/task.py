@@ -1,6 +1,6 @@
 """Sentence pairs as a task: from a config to vocabularies, model and loss.
 
-B = rows of a batch, T = tokens a side, V = Kannada vocabulary.
+B = rows of a batch, T = tokens a side, V = target vocabulary.
 """
 
 import functools
@@ -25,18 +25,18 @@ from train_jax.run.errors import UserError, named
 from train_jax.task import Task
 
 OFF_AT_0 = (  # filters of the config that are off at 0, where seq_jax.filter has None
-    "english_words", "max_english_words", "max_kannada_words", "max_tokens", "kannada_top_k",
+    "source_words", "max_source_words", "max_target_words", "max_tokens", "target_top_k",
 )  # fmt: skip
 FILTERS = (
-    "punctuation", "english_letters_only", "kannada_script", "mend_script",
+    "punctuation", "source_script", "target_script", "mend_script",
     "remove_duplicates", "max_pairs", "skip_empty",
 )  # fmt: skip
 MARKERS = 2  # <start> and <end>
 
 
 class Vocabularies(NamedTuple):
-    english: Vocabulary | Subwords
-    kannada: Vocabulary | Subwords
+    source: Vocabulary | Subwords
+    target: Vocabulary | Subwords
 
 
 def load_splits(config):
@@ -82,24 +82,25 @@ def build_vocabularies(config, train) -> Vocabularies:
         return Vocabularies(
             *(subwords.train(side, size=c.subwords, kind=c.subword_kind) for side in train)
         )
-    for name in ("english_max_words", "kannada_max_words"):
+    for name in ("source_vocabulary_words", "target_vocabulary_words"):
         if c[name] < 0:
             raise UserError(f"config.data.{name} must be >= 0, got {c[name]}")
-    english, kannada = (
-        build_vocabulary(
-            sentences,
-            unk=c.unk,
-            max_words=c[f"{language}_max_words"] or None,
-            min_count=c[f"{language}_min_count"],
+    return Vocabularies(
+        *(
+            build_vocabulary(
+                sentences,
+                unk=c.unk,
+                max_words=c[f"{side}_vocabulary_words"] or None,
+                min_count=c[f"{side}_min_count"],
+            )
+            for side, sentences in zip(Vocabularies._fields, train, strict=True)
         )
-        for language, sentences in zip(("english", "kannada"), train, strict=True)
     )
-    return Vocabularies(english, kannada)
 
 
 def build_model(config, vocabularies):
     """The flax module of `config.model`. UserError if its fields make no network."""
-    return model_of(config, len(vocabularies.english.words), len(vocabularies.kannada.words))
+    return model_of(config, len(vocabularies.source.words), len(vocabularies.target.words))
 
 
 def model_of(config, source_vocabulary: int, target_vocabulary: int):
@@ -135,7 +136,7 @@ def make_task(config, model, dataset, splits, vocabularies) -> Task:
     if isinstance(model, EncoderDecoder):
         return attention_task.make_task(config, model, dataset, splits, vocabularies)
     tokens = tokens_a_side(config, dataset)
-    sums = make_sums(vocabularies.kannada, count_pad=config.loss.count_pad)
+    sums = make_sums(vocabularies.target, count_pad=config.loss.count_pad)
 
     def loss(params, batch_stats, batch, key):
         logits = model.apply({"params": params}, batch["source"], train=True, rngs={"dropout": key})
@@ -156,8 +157,8 @@ def make_task(config, model, dataset, splits, vocabularies) -> Task:
             "data": dataset.name,
             "sha256": dataset.sha256,
             "tokens": tokens,
-            "english_sha256": vocabularies.english.sha256,
-            "kannada_sha256": vocabularies.kannada.sha256,
+            "source_sha256": vocabularies.source.sha256,
+            "target_sha256": vocabularies.target.sha256,
         },
         unit="sentences",
         steps_per_call_on_cpu=8,  # an epoch of 512 pairs; products lose nothing inside a loop

@@ -1,17 +1,20 @@
-"""Text as both languages need it: normalised, cut into tokens, counted, numbered.
+"""Text as any language needs it: normalised, cut into tokens, counted, numbered.
 
 A token is a word or a punctuation mark; a sentence is a list of tokens, or these with one space
 between them.
 """
 
+import functools
 import hashlib
 import heapq
 import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+import regex
 
 from train_jax.run.errors import UserError
 
@@ -52,10 +55,12 @@ _LETTERS, _SIGNS = (
     for category in "LM"
 )
 _JOINER_RUN = re.compile(f"([{_JOINERS}])[{_JOINERS}]+")
-_STRAY_JOINER = re.compile(f"(?<!\u0ccd)[{_JOINERS}](?!\u0ccd)")
-_KANNADA = f"[{_LETTERS}{_SIGNS}]"
+_KANNADA, _VIRAMA = f"[{_LETTERS}{_SIGNS}]", "\u0ccd"
+_STRAY_JOINER = re.compile(
+    f"(?<={_KANNADA})(?<!{_VIRAMA})[{_JOINERS}](?!{_VIRAMA})|"
+    f"(?<!{_VIRAMA})[{_JOINERS}](?!{_VIRAMA})(?={_KANNADA})"
+)
 _ZERO_FOR_ANUSVARA = re.compile(f"(?<={_KANNADA})[0\u0ce6](?={_KANNADA})")
-_KANNADA_WORD = re.compile(f"[{_LETTERS}][{_LETTERS}{_SIGNS}{_JOINERS}]*")
 
 
 def normalise(text: str) -> str:
@@ -90,7 +95,8 @@ def tokenise(text: str, punctuation: str = "strip") -> list[str]:
 
 def mend_kannada(text: str) -> str:
     """What was typed wrongly and looks right: joiners next to no virama, or more than one of them,
-    go; the digit 0 between letters becomes the anusvara. For text that is in NFC."""
+    go; the digit 0 between letters becomes the anusvara. For text that is in NFC; letters of other
+    scripts keep their joiners, which Hindi and Persian need."""
     text = _JOINER_RUN.sub(r"\1", text)
     return _ZERO_FOR_ANUSVARA.sub("\u0c82", _STRAY_JOINER.sub("", text))
 
@@ -101,9 +107,38 @@ def whole_graphemes(text: str) -> str:
     return normalise(_FIRST_MARKS.sub("", text))
 
 
-def is_kannada(words: Iterable[str]) -> bool:
-    """Whether each word is Kannada letters with their signs. Digits are not letters."""
-    return all(map(_KANNADA_WORD.fullmatch, words))
+@functools.cache
+def script_check(script: str) -> Callable[[Sequence[str]], bool]:
+    """The function (words) -> whether each word is letters of this script, with their signs.
+
+    Digits are not letters.
+
+    Args:
+        script: a name of the Unicode script property, such as 'Kannada', 'Devanagari' or 'Latin';
+            or 'ASCII', the letters A to Z alone.
+
+    Raises:
+        UserError: there is no script of this name.
+    """
+    if script == "ASCII":
+        return lambda words: (text := "".join(words)).isascii() and text.isalpha()
+    try:
+        if not re.fullmatch("[A-Za-z_ ]+", script):
+            raise regex.error("no name")
+        pattern = rf"[\p{{Script={script}}}&&\p{{L}}]", rf"[\p{{Script={script}}}&&\p{{M}}]"
+        letters, signs = (set(regex.findall(p, _all_characters(), regex.V1)) for p in pattern)
+    except regex.error:
+        raise UserError(
+            f"no Unicode script is called {script!r}: expected a name such as Latin, Devanagari or "
+            "Kannada; ASCII for A to Z alone; or nothing, for no filter"
+        ) from None
+    within = letters | signs | set(_JOINERS)
+    return lambda words: all(word[0] in letters and within.issuperset(word) for word in words)
+
+
+@functools.cache
+def _all_characters() -> str:
+    return "".join(map(chr, range(0x20000)))  # beyond are rare Chinese characters and no words
 
 
 class WordCounts:
@@ -189,8 +224,10 @@ def unknown_words(vocabulary: Vocabulary, sentence: str) -> list[str]:
     return [word for word in vocabulary.pieces(sentence) if word not in vocabulary.index]
 
 
-def encode(vocabulary: Vocabulary, sentence: str) -> list[int]:
+def encode(vocabulary: Vocabulary, sentence: str, pieces: Sequence[str] | None = None) -> list[int]:
     """The numbers of the sentence's tokens, between <start> and <end> if the vocabulary has them.
+
+    `pieces`: what to number instead of `vocabulary.pieces(sentence)`.
 
     Raises:
         UserError: an unknown word, and the vocabulary has no <unk>.
@@ -201,7 +238,7 @@ def encode(vocabulary: Vocabulary, sentence: str) -> list[int]:
             f"Not in the vocabulary of {len(index)} words, which has no {UNK}: "
             f"{', '.join(unknown[:8])}. Use other words, or train with an {UNK}."
         )
-    numbers = [index.get(word, index.get(UNK)) for word in vocabulary.pieces(sentence)]
+    numbers = [index.get(word, index.get(UNK)) for word in pieces or vocabulary.pieces(sentence)]
     return [index[START], *numbers, index[END]] if START in index else numbers
 
 

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from seq_jax import subwords, text
 from seq_jax.attention_task import init_model
 from seq_jax.models import make_model
+from seq_jax.old_runs import LATER
 from seq_jax.report import card as model_card
 from seq_jax.text import tokenise
 from seq_jax.translator import Hypothesis, Search, Translate, make_translate
@@ -135,7 +136,7 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
     )
     try:
         model = make_model(
-            **field(folder, card, "model", dict),
+            **(LATER | field(folder, card, "model", dict)),
             source_vocabulary=len(vocabularies[0].words),
             target_vocabulary=len(vocabularies[1].words),
         )

@@ -45,7 +45,7 @@ def leaves(config, prefix=""):
 def test_the_ladders_are_there():
     faces = {"fer_simple", "fer_batchnorm", "fer_dropout", "fer_lobo", "fer_best"}
     sentences = {"seq_rnn", "seq_gru", "seq_gru_no_embedding", "seq_lstm", "seq_bilstm"}
-    sentences |= {"seq_attention", "seq_attention_large", "seq_best"}
+    sentences |= {"seq_attention", "seq_attention_large", "seq_best", "seq_sutskever"}
     assert set(NAMES) >= faces | sentences | {"fer_base", "seq_base"}
 
 
@@ -159,7 +159,7 @@ def test_the_settings_of_the_study_for_sentences(name, cell, embedding, units, e
     )  # fmt: skip
     assert not c.plateau.enabled and not c.early_stop.enabled
     d = c.data
-    assert (d.english_words, d.english_letters_only, d.max_tokens) == (5, True, 7)
+    assert (d.source_words, d.source_script, d.max_tokens) == (5, "ASCII", 7)
 
 
 # two steps of each

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "fer_jax": {"fer_jax", "train_jax"},
     "seq_jax": {"seq_jax", "train_jax"},
     "train_jax": {"train_jax"},
-    "configs": {"configs"},
+    "configs": {"configs", "seq_jax.old_runs"},
 }
 FILES = [
     path

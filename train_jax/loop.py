@@ -97,6 +97,8 @@ def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
                     steps_per_call=steps_per_call,
                 )  # fmt: skip
                 done = int(state.step) - epoch * steps
+                if task.train_at:
+                    data = parallel.shard_rows(task.train_at(epoch), mesh)
                 state = train_epoch(
                     program.train_step_at(epoch), state, data, index, mask, done=done,
                     steps_per_call=steps_per_call, after_call=after_call, length=length,

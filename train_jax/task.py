@@ -35,6 +35,9 @@ class Task(NamedTuple):
     unit: str
     # epoch, from 0 -> its loss; equal ones for epochs that share a compiled step. None: `loss`
     loss_at: Callable[[int], Callable] | None = None
+    # epoch, from 0 -> `train` as it is in that epoch, with the same shapes and the same 'length'. A
+    # function of nothing else, so that a resumed epoch goes on with the same. None: `train`
+    train_at: Callable[[int], dict[str, np.ndarray]] | None = None
     # training steps in one compiled call on a CPU, whose backend runs a convolution 35 times slower
     # inside a loop over steps
     steps_per_call_on_cpu: int = 1

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from seq_jax.explore import kannada_font
+from seq_jax.columns import name_of
+from seq_jax.corpus import LANGUAGES
+from seq_jax.fonts import FONTS, font_file
 from train_jax.report.page import Font, Section, Table, Text, font_uri
 from train_jax.report.run import Run, Score, interval
 from train_jax.run.errors import UserError
+from train_jax.run.workdir import read_config
 
 SAMPLES = 24  # sentences of a report
 METRICS = {"token accuracy": ("token_accuracy", 3), "chrF++": ("chrf++", 1), "BLEU": ("bleu", 1),
@@ -25,7 +28,7 @@ def sections(run: Run) -> list[Section]:
     """Scores beside the baselines of eval.json, and samples of translations.tsv."""
     if not run.scores:
         return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
-    return [score_section(run.scores), translation_section(run.workdir)]
+    return [score_section(run.scores), translation_section(run)]
 
 
 def score_section(result: dict) -> Section:
@@ -50,9 +53,9 @@ def _row(name, s) -> list[str]:
     return [name, f"{s['n']:,}", *cells, f"{s['accuracy_pad_counted']:.3f}"]
 
 
-def translation_section(workdir: Path) -> Section:
+def translation_section(run: Run) -> Section:
     """Sentences of the last split, evenly spaced over it, whether right or wrong."""
-    path = workdir / "translations.tsv"
+    path = run.workdir / "translations.tsv"
     if not path.exists():
         return Section("Sample translations", [])
     header, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
@@ -62,12 +65,22 @@ def translation_section(workdir: Path) -> Section:
     shown = rows[:: -(-len(rows) // SAMPLES)]
     cells = [[*row[1:], "yes" if row[2] == row[3] else ""] for row in shown]
     words = f"{len(shown)} of the {len(rows)} sentences of {rows[-1][0]}, evenly spaced."
-    return Section("Sample translations", [Text(words), Table(
-        ["English", "reference", "translation", "exact"], cells)])  # fmt: skip
+    header = [name_of(languages_of(run.config)[0]), "reference", "translation", "exact"]
+    return Section("Sample translations", [Text(words), Table(header, cells)])
 
 
-def fonts() -> list[Font]:
-    """The letters of Kannada, which few devices outside India bring."""
-    with kannada_font() as path:
-        letters = "U+0C80-0CFF, U+200C-200D"
-        return [Font("Noto Sans Kannada", font_uri(path), letters)] if path else []
+def languages_of(config: dict) -> tuple[str, str]:
+    """The codes of both languages in the config of a run."""
+    return tuple(config.get("data", {}).get("languages", LANGUAGES))
+
+
+def fonts(workdirs: list[Path]) -> list[Font]:
+    """Those of the languages of the runs."""
+    codes = {code for w in workdirs for code in languages_of(read_config(w)["config"])}
+    found = []
+    for name, letters in sorted({FONTS[code] for code in codes & FONTS.keys()}):
+        with font_file(name) as path:
+            if path:
+                letters += ", U+200C-200D"
+                found.append(Font(f"Noto Sans {name}", font_uri(path), letters))
+    return found

@@ -263,10 +263,10 @@ def test_json_that_breaks_programs_is_refused(written, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field, value", [("tokens", "7"), ("tokens", 0), ("tokens", 10**9), ("kannada_sha256", None)]
+    "field, value", [("tokens", "7"), ("tokens", 0), ("tokens", 10**9), ("target_sha256", None)]
 )
 def test_a_damaged_identity_of_a_run_is_refused(field, value, tmp_path):
-    identity = {"tokens": 7, "english_sha256": "a", "kannada_sha256": "b"}
+    identity = {"tokens": 7, "source_sha256": "a", "target_sha256": "b"}
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"config": {}, "identity": identity}))
     assert modes.read_identity(tmp_path) == identity

@@ -99,7 +99,7 @@ def test_the_task_of_sentences_holds_train_and_valid_alone():
         expected = seq_task.arrays(splits[name], vocabularies, 7)
         np.testing.assert_array_equal(getattr(task, name)["source"], expected["source"])
     held_out = {word for s in splits["test"].source for word in s.split()} - set("abcd")
-    assert not held_out & set(vocabularies.english.words)
+    assert not held_out & set(vocabularies.source.words)
 
 
 def test_other_test_splits_change_no_bit_of_the_training(tmp_path):

@@ -164,8 +164,8 @@ sentence_lines = st.lists(st.tuples(lines, lines), max_size=15).map(
 @given(sentence_lines, st.booleans(), st.booleans(), styles, st.sampled_from((None, 3, 6)))
 def test_what_the_filter_keeps_is_what_it_promises(pairs, script, letters, punctuation, most):
     kept, report = filter_lines(
-        pairs, kannada_script=script, english_letters_only=letters, punctuation=punctuation,
-        max_tokens=most,
+        pairs, target_script="Kannada" * script, source_script="ASCII" * letters,
+        punctuation=punctuation, max_tokens=most,
     )  # fmt: skip
     found = list(zip(*kept, strict=True))
     assert len(found) == report.kept and report.read == len(pairs)
@@ -182,7 +182,7 @@ def test_what_the_filter_keeps_is_what_it_promises(pairs, script, letters, punct
             or all(
                 0xC80 <= ord(c) <= 0xCFF or c in "\u200c\u200d" for word in kannada for c in word
             )
-            and text.is_kannada(kannada)
+            and text.script_check("Kannada")(kannada)
         )
         passes &= most is None or max(len(side.split()) for side in pair) + 2 <= most
         assert (pair in set(found)) == passes, (number, pair)

@@ -90,7 +90,7 @@ def make_pairs(folder: Path):
 def use(path, lines):
     """The whole way from the lines to arrays, with filters that keep nearly all."""
     try:
-        dataset = data.load(str(path), kannada_script=False, remove_duplicates=False)
+        dataset = data.load(str(path), remove_duplicates=False)
     except UserError as error:
         assert "none of" in str(error)
         return

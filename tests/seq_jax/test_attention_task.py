@@ -2,8 +2,11 @@
 what it exports, and resuming bit for bit."""
 
 import json
+import re
 import shutil
 import signal
+import zipfile
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +14,11 @@ import numpy as np
 import pytest
 
 import seq_jax
-from configs import seq_attention
-from seq_jax import attention_task, explain, modes, task
+from configs import seq_attention, seq_base
+from seq_jax import attention_task, explain, modes, subwords, task
 from seq_jax.filter import Pairs
 from seq_jax.scores import translation_scores
-from seq_jax.text import build_vocabulary, encode
+from seq_jax.text import build_vocabulary, decode, encode
 from train_jax import loop, metrics
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
@@ -42,6 +45,7 @@ def make_config(path, **fields):
     c = seq_attention.get_config()
     c.data.path = str(path)
     c.data.subwords = 40
+    c.data.bpe_dropout = 0.2
     c.data.lengths = (6, 8, 10)
     c.data.valid_fraction = 0.2
     c.data.test_fraction = 0.2
@@ -97,6 +101,59 @@ def test_longer_pairs_are_left_out_and_counted(capsys):
     assert "1 of 2 pairs have more than 6 tokens" in capsys.readouterr().out
 
 
+PHRASES = [f"{a}ing the {b}s" for a in ("go", "see", "com") for b in ("house", "water", "boy")]
+
+
+def test_bpe_dropout_draws_other_pieces_of_the_same_sentences_in_each_epoch():
+    pairs = Pairs(tuple(PHRASES), tuple(reversed(PHRASES)))
+    vocabularies = [subwords.train(side * 5, size=60, kind="bpe") for side in pairs]
+    lengths, settings = (8, 12, 20), {"rate": 0.3, "seed": 5}
+    usual, train_at = attention_task.make_train_at(pairs, vocabularies, lengths, **settings)
+    plain = attention_task.arrays(pairs, vocabularies, lengths)
+    for name in ("source", "target"):
+        np.testing.assert_array_equal(usual[name], plain[name])
+    assert (usual["length"] >= plain["length"]).all() and (usual["length"] > plain["length"]).any()
+    epochs = [train_at(epoch) for epoch in range(4)]
+    for found in epochs:
+        np.testing.assert_array_equal(found["length"], usual["length"])  # so the steps, too
+        for vocabulary, name, side in zip(vocabularies, ("source", "target"), pairs, strict=True):
+            assert [decode(vocabulary, row) for row in found[name]] == list(side)
+            for row, length in zip(found[name], found["length"], strict=True):
+                assert not row[length:].any()
+    used = {tuple(found["source"][0]) for found in epochs}
+    assert len(used) > 1
+    # whatever was drawn before: a function of (seed, epoch)
+    again = attention_task.make_train_at(pairs, vocabularies, lengths, **settings)[1]
+    vocabularies[0].sampled(PHRASES[0], 0.5)
+    for name, array in again(2).items():
+        np.testing.assert_array_equal(array, epochs[2][name])
+    other = attention_task.make_train_at(pairs, vocabularies, lengths, rate=0.3, seed=6)[1](2)
+    assert any((other[name] != epochs[2][name]).any() for name in other)
+
+
+def test_pieces_that_do_not_fit_are_not_taken():
+    pairs = Pairs(tuple(PHRASES), tuple(PHRASES))
+    vocabulary = subwords.train(PHRASES * 5, size=60, kind="bpe")
+    longest = max(len(encode(vocabulary, sentence)) for sentence in PHRASES)
+    usual, train_at = attention_task.make_train_at(
+        pairs, (vocabulary, vocabulary), (longest,), rate=0.9, seed=0
+    )
+    full = (usual["source"] != 0).sum(1) == longest
+    assert full.any() and not full.all()
+    for epoch in range(3):
+        np.testing.assert_array_equal(train_at(epoch)["source"][full], usual["source"][full])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"bpe_dropout": 1.0}, {"bpe_dropout": -0.1}, {"subwords": 0}, {"subword_kind": "char"}],
+)
+def test_bpe_dropout_that_cannot_be(fields):
+    config = make_config("x", **{f"data__{name}": value for name, value in fields.items()})
+    with pytest.raises(UserError, match="config: data.bpe_dropout must be in"):
+        attention_task.training_arrays(config, Pairs((), ()), None, (8,))
+
+
 @pytest.mark.parametrize("lengths", [(), (2, 4), (8, 6), (6, 6)])
 def test_lengths_that_cannot_be(lengths):
     config = make_config("x")
@@ -105,15 +162,17 @@ def test_lengths_that_cannot_be(lengths):
         attention_task.static_lengths(config)
 
 
-@pytest.mark.parametrize("subwords", [0, 60])
-def test_vocabularies_know_nothing_of_validation_and_test(tmp_path, subwords):
+@pytest.mark.parametrize("size", [0, 60])
+def test_vocabularies_know_nothing_of_validation_and_test(tmp_path, size):
     """Each pair has letters of its own, so what was looked at shows."""
     latin = [chr(c) for c in range(0x61, 0x7B)]
     kannada = [chr(c) for c in range(0xC95, 0xC95 + 20)]
     lines = [f"{a}{a} {b}\t{x}{x} {y}\n" for a, x in zip(latin, kannada, strict=False)
              for b, y in [(a * 3, x * 3)]]  # fmt: skip
     (tmp_path / "kan.txt").write_text("".join(lines), "utf-8")
-    config = make_config(tmp_path / "kan.txt", data__subwords=subwords)
+    config = make_config(
+        tmp_path / "kan.txt", data__subwords=size, data__bpe_dropout=0.2 * bool(size)
+    )
     _, splits, vocabularies, *_ = modes.prepare_run(config)
     assert min(len(splits[name].source) for name in ("train", "valid", "test")) > 2
     for side in (0, 1):
@@ -267,7 +326,7 @@ def test_a_damaged_export_is_refused(run, tmp_path, name):
 def test_a_subword_model_of_another_run_is_refused(run, tmp_path):
     workdir = shutil.copytree(run[1], tmp_path / "run")
     other = task.build_vocabularies(run[0], (("go home i see",) * 3, ("ತ ಚ",) * 3))
-    (workdir / "vocabulary_english.model").write_bytes(other.english.model)
+    (workdir / "vocabulary_english.model").write_bytes(other.source.model)
     with pytest.raises(UserError, match="vocabulary_english.model: damaged, or of another run"):
         modes.translate(run[0], workdir, "i go")
 
@@ -368,16 +427,41 @@ def test_pictures_are_drawn_beside_lines_that_have_none(run, tmp_path, capsys):
 # another language
 
 
-def test_french_from_a_small_file_with_nothing_named_kannada(tmp_path, capsys):
-    french = dict(zip(WORDS, "je tu vais viens vois mange maison riz".split(), strict=True))
-    lines = ["fr,en"]
+@pytest.mark.parametrize(("code", "name"), [("fr", "French"), ("hi", "Hindi")])
+def test_another_language_end_to_end_with_nothing_named_kannada(tmp_path, capsys, code, name):
+    """A zip of CSV with a header and columns in the other order, by every mode."""
+    said = {
+        "fr": "je tu vais viens vois mange maison riz".split(),
+        "hi": "मैं तू जाता आता देखता खाता घर चावल".split(),
+    }[code]
+    other = dict(zip(WORDS, said, strict=True))
+    lines = [f"{code},en"]
     for line in write_corpus(tmp_path, seed=2).read_text("utf-8").splitlines():
         words = line.split("\t")[0].rstrip(".").lower().split()
-        lines.append(f"{' '.join(french[w] for w in words)},{' '.join(words)}")
-    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
-    config = make_config(tmp_path / "pairs.csv", train__epochs=1, data__languages=("en", "fr"))
-    modes.train(config, tmp_path / "run")
-    card = (tmp_path / "run" / "export" / "README.md").read_text("utf-8")
-    assert modes.translate(config, tmp_path / "run", "i see rice") == 0
-    said = capsys.readouterr().out + card + "".join(p.name for p in tmp_path.rglob("*"))
-    assert "French" in said and "kannada" not in said.lower()
+        lines.append(f"{' '.join(other[w] for w in words)},{' '.join(words)}")
+    (tmp_path / "kan.txt").unlink()
+    path = tmp_path / "pairs.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pairs.csv", "\n".join(lines) + "\n")
+    script = {"fr": "Latin", "hi": "Devanagari"}[code]
+    config = make_config(
+        path, train__epochs=1, data__languages=("en", code), data__target_script=script
+    )
+    run, out = tmp_path / "run", []
+    modes.explore_corpus(config, tmp_path / "look")
+    modes.train(config, run)
+    modes.evaluate(config, run)
+    modes.evaluate(config, run, inputs=str(path))
+    modes.score_pairs(config, run, str(path))
+    assert modes.translate(config, run, "i see rice") == 0
+    if find_spec("manimgx_fonts"):
+        modes.explain(config, run, "i see rice")
+    page = modes.write_report([run], seq_base.get_config().to_dict()).read_text("utf-8")
+    out += [*capsys.readouterr(), *re.sub('base64,[^"]*', "", page).split("the whole config")]
+    out.append((run / "export" / "README.md").read_text("utf-8"))
+    out += [f.name for f in tmp_path.rglob("*")]
+    found = "\n".join(out)
+    assert name in found and f"vocabulary_{name.lower()}.model" in found
+    assert f"{name} in other than {script} letters" in found
+    # but for the field of the base config from which this run differs
+    assert "kannada" not in found.lower().replace("<td>&#39;kannada&#39;</td>", "")

@@ -1,7 +1,10 @@
 """The forms of a corpus other than aligned files, in any two languages."""
 
 import gzip
+import io
+import zipfile
 
+import numpy as np
 import pytest
 
 from seq_jax import corpus
@@ -39,17 +42,102 @@ def read(path, columns=()):
         ("a.jsonl", BELOW),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", ["", ".gz", ".zip", ".gz.zip"])
 def test_forms(tmp_path, name, content, packed):
-    path = tmp_path / (name + ".gz" * packed)
-    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    path = tmp_path / (name + packed)
+    inner = content.encode()
+    if ".gz" in packed:
+        inner = gzip.compress(inner)
+    path.write_bytes(
+        zipped({name + packed.removesuffix(".zip"): inner}) if "zip" in packed else inner
+    )
     assert read(path) == [list(pair) for pair in PAIRS]
 
 
+def zipped(files, method=zipfile.ZIP_DEFLATED):
+    """The bytes of an archive of {name: bytes}."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def aligned(folder="", suffix=""):
+    """{name: bytes} of train.en and train.fr."""
+    sides = ("".join(f"{pair[side]}\n" for pair in PAIRS).encode() for side in (0, 1))
+    pack = gzip.compress if suffix else bytes
+    return {f"{folder}train.{code}{suffix}": pack(side)
+            for code, side in zip(FRENCH, sides, strict=True)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        aligned(),
+        aligned("data/en-fr/", ".gz"),
+        aligned() | {"fra.txt": b"x\ty\n", "README": b"read me"},
+        {"fra.txt": TABBED.encode(), "_about.txt": b"ManyThings", ".DS_Store": b"x"},
+        {"fra-eng/": b"", "fra-eng/fra.txt": TABBED.encode()},
+    ],
+)
+def test_archives(tmp_path, files):
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        (tmp_path / "a.zip").write_bytes(zipped(files, method))
+        assert read(tmp_path / "a.zip") == [list(pair) for pair in PAIRS]
+
+
+def test_one_of_several_files_is_given_by_its_path(tmp_path):
+    files = {"a/one.tsv": TABBED.encode(), "two.csv": b"x,y\n"}
+    (tmp_path / "a.zip").write_bytes(zipped(files))
+    with pytest.raises(
+        UserError, match="a.zip: wrong layout.*found a/one.tsv, two.csv. Of several"
+    ):
+        read(tmp_path / "a.zip")
+    assert read(tmp_path / "a.zip" / "a" / "one.tsv") == [list(pair) for pair in PAIRS]
+    assert read(tmp_path / "a.zip" / "two.csv") == [["x", "y"]]
+    with pytest.raises(UserError, match="a.zip: no zip archive that can be read .*three.csv"):
+        read(tmp_path / "a.zip" / "three.csv")
+    (tmp_path / "b.zip").write_bytes(zipped(aligned("x/")))
+    assert read(tmp_path / "b.zip" / "x" / "train.fr") == [list(pair) for pair in PAIRS]
+
+
+def test_lines_of_an_archive_are_named(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zipped({"fra.txt": b"a\tb\nonly one\n"}))
+    with pytest.raises(UserError, match="a.zip/fra.txt line 2: expected English TAB French"):
+        read(tmp_path / "a.zip")
+
+
+def test_a_damaged_zip(tmp_path):
+    whole = zipped({"fra.txt": TABBED.encode() * 50}, zipfile.ZIP_STORED)
+    encrypted = bytearray(whole)
+    encrypted[6] |= 1
+    encrypted[whole.index(b"PK\x01\x02") + 8] |= 1
+    changed = whole.replace(b"Deux", b"Deuy", 1)  # which only the checksum at the end tells
+    for damaged in (whole[:-9], b"no archive", b"", bytes(encrypted), changed):
+        (tmp_path / "a.zip").write_bytes(damaged)
+        with pytest.raises(UserError, match="a.zip"):
+            read(tmp_path / "a.zip")
+
+
+def test_progress_of_archives_ends_at_all(tmp_path, monkeypatch):
+    """Of what is packed the packed bytes are counted."""
+    numbers = np.random.default_rng(0).integers(10**9, size=(40_000, 2))
+    lines = "".join(f"{a}\t{b}\n" for a, b in numbers).encode()
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(lines))
+    (tmp_path / "a.zip").write_bytes(zipped({"a.tsv": lines}))
+    for name in ("a.tsv.gz", "a.zip"):
+        stderr = io.StringIO()
+        stderr.isatty = lambda: True
+        monkeypatch.setattr("sys.stderr", stderr)
+        read(tmp_path / name)
+        shares = [int(part.split("%")[0]) for part in stderr.getvalue().split("] ")[1:]]
+        assert len(shares) == 2 and 30 < shares[0] < 70 and 90 < shares[1] <= 100
+
+
 def test_aligned_files_of_other_languages(tmp_path):
-    for side, code in enumerate(FRENCH):
-        text = "".join(f"{pair[side]}\n" for pair in PAIRS)
-        (tmp_path / f"train.{code}.gz").write_bytes(gzip.compress(text.encode()))
+    for name, content in aligned(suffix=".gz").items():
+        (tmp_path / name).write_bytes(content)
     assert read(tmp_path) == [list(pair) for pair in PAIRS]
     (tmp_path / "train.fr.gz").unlink()
     with pytest.raises(UserError, match="Expected train.en and train.fr, .* English TAB French"):

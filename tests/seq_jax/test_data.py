@@ -19,6 +19,9 @@ ENGLISH = ["I am going home.", "Where is the house?", "He came."]
 KANNADA = ["ನಾನು ಮನೆಗೆ ಹೋಗುತ್ತಿದ್ದೇನೆ.", "ಮನೆ ಎಲ್ಲಿದೆ?", "ಅವನು ಬಂದನು."]
 
 
+KANNADA_ONLY = {"target_script": "Kannada"}
+
+
 def write_aligned(folder, english, kannada):
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in (("train.en", english), ("train.kn", kannada)):
@@ -108,7 +111,7 @@ def test_an_empty_path_is_the_phrasebook(monkeypatch):
         ("\ufeffa\nb\n".encode("utf-16-le"), KANNADA, r"train\.en: is UTF-16 text: save"),
         ("\ufeffa\nb\n".encode("utf-16-be"), KANNADA, r"train\.en: is UTF-16 text: save"),
         ("a\nb\n".encode("utf-16-le"), KANNADA, r"line 1: NUL bytes, .*UTF-16"),
-        (b"PK\x03\x04abc", KANNADA, r"is a zip archive: unpack"),
+        (b"PK\x03\x04abc", KANNADA, r"is a zip archive: name it .zip"),
         (b"a\n" + b"x" * 2_000_000, KANNADA, r"train\.en line 2: longer than 1000000 bytes"),
     ],
 )
@@ -117,7 +120,7 @@ def test_what_is_wrong_in_aligned_files(tmp_path, english, kannada, message):
     with pytest.raises(UserError, match=message):
         data.load(folder)
     with pytest.raises(UserError, match=message):  # in the counting pass, too
-        data.load(folder, kannada_top_k=5)
+        data.load(folder, target_top_k=5)
 
 
 def test_the_byte_of_bad_utf8_is_counted_from_the_start_of_the_file(tmp_path):
@@ -173,18 +176,28 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "settings, reason, kept, removed",
     [
-        ({"english_words": 2}, "not 2 English words", ("Go away!", "ಹೋಗು"), ("Go", "ಹೋಗು")),
-        ({"max_english_words": 2}, "more than 2 English words", ("I go.", "ಕ"), ("a b c", "ಕ")),
-        ({"max_kannada_words": 1}, "more than 1 Kannada words", ("a", "ಕ!"), ("a", "ಕ ಕ")),
+        ({"source_words": 2}, "not 2 English words", ("Go away!", "ಹೋಗು"), ("Go", "ಹೋಗು")),
+        ({"max_source_words": 2}, "more than 2 English words", ("I go.", "ಕ"), ("a b c", "ಕ")),
+        ({"max_target_words": 1}, "more than 1 Kannada words", ("a", "ಕ!"), ("a", "ಕ ಕ")),
         (
-            {"english_letters_only": True},
-            "not only English letters",
+            {"source_script": "ASCII"},
+            "English in other than ASCII letters",
             ("Don't, Tom-boy!", "ಕ"),
             ("Room 5", "ಕ"),
         ),
-        ({"english_letters_only": True}, "not only English letters", ("a", "ಕ"), ("café", "ಕ")),
-        ({}, "not only Kannada letters", ("a", "ಬಸ್\u200cಗೆ."), ("a", "ಕ bus")),
-        ({}, "not only Kannada letters", ("a", "ಕ।"), ("a", "೧೨ ಕ")),
+        (
+            {"source_script": "ASCII"},
+            "English in other than ASCII letters",
+            ("a", "ಕ"),
+            ("café", "ಕ"),
+        ),
+        (
+            KANNADA_ONLY,
+            "Kannada in other than Kannada letters",
+            ("a", "ಬಸ್\u200cಗೆ."),
+            ("a", "ಕ bus"),
+        ),
+        (KANNADA_ONLY, "Kannada in other than Kannada letters", ("a", "ಕ।"), ("a", "೧೨ ಕ")),
         ({}, "no English word", ("a", "ಕ"), ("?!", "ಕ")),
         ({}, "no Kannada word", ("a", "ಕ"), ("a", "...")),
         ({"max_tokens": 4}, "more than 4 tokens", ("a b", "ಕ ಗ"), ("a", "ಕ ಗ ಚ")),
@@ -212,7 +225,7 @@ def test_without_markers_more_words_fit():
 def test_kept_punctuation_counts_as_tokens_but_not_as_words():
     row = ("Don't go, now!", "ಕ?")
     rows, report = run_filter(
-        [row], punctuation="keep", english_words=3, english_letters_only=True, max_kannada_words=1
+        [row], punctuation="keep", source_words=3, source_script="ASCII", max_target_words=1
     )
     assert rows == [("don't go , now !", "ಕ ?")]
     assert report.longest == (7, 1)
@@ -231,15 +244,15 @@ def test_duplicates_are_equal_on_both_sides_after_normalising():
 def test_common_words_are_counted_over_the_whole_corpus(tmp_path):
     # ಗ is common only in lines that another filter removes
     folder = write_aligned(tmp_path, ["a"] + ["x y"] * 3, ["ಕ ಗ", "ಗ ಚ", "ಗ ಕ", "ಗ ಟ"])
-    assert data.load(folder, kannada_top_k=2, english_words=1).pairs.target == ("ಕ ಗ",)
+    assert data.load(folder, target_top_k=2, source_words=1).pairs.target == ("ಕ ಗ",)
     with pytest.raises(UserError, match="none of 4 pairs"):
-        data.load(folder, kannada_top_k=1, english_words=1)
+        data.load(folder, target_top_k=1, source_words=1)
 
 
 def test_the_longest_pair_is_reported_with_its_line():
     rows = [("a b", "ಕ"), ("a " * 60, "ಕ"), ("b " * 60, "ಕ"), ("1 " * 90, "ಕ")]
     for max_tokens in (7, None):
-        kept, report = run_filter(rows, max_tokens=max_tokens, english_letters_only=True)
+        kept, report = run_filter(rows, max_tokens=max_tokens, source_script="ASCII")
         assert report.longest == (62, 2)
         assert len(kept) == (1 if max_tokens else 3)
     assert "longest pair: 62 tokens (line 2)" in data.describe(report)
@@ -247,7 +260,7 @@ def test_the_longest_pair_is_reported_with_its_line():
 
 def test_report_adds_up():
     rows = [("a b", "ಕ"), ("a", "x"), ("A.", "ಕ"), ("a", "ಕ"), ("", ""), ("a", "ಕ " * 9)]
-    _, report = run_filter(rows, english_words=1, max_tokens=7)
+    _, report = run_filter(rows, source_words=1, max_tokens=7, **KANNADA_ONLY)
     assert report.read == 6 == report.kept + sum(report.removed.values())
     table = data.describe(report).splitlines()
     assert table[0].split() == ["6", "pairs", "read"]
@@ -270,11 +283,11 @@ def test_more_pairs_than_fit_are_a_random_choice(monkeypatch):
 def test_nothing_left_names_the_filter_that_removed_the_most(tmp_path):
     folder = write_aligned(tmp_path, ENGLISH, KANNADA)
     with pytest.raises(UserError, match=r"none of 3 pairs .* for: not 5 English words"):
-        data.load(folder, english_words=5, max_tokens=7)
+        data.load(folder, source_words=5, max_tokens=7)
 
 
 @pytest.mark.parametrize(
-    "setting", ["english_words", "max_english_words", "max_kannada_words", "max_tokens"]
+    "setting", ["source_words", "max_source_words", "max_target_words", "max_tokens"]
 )
 def test_settings_are_checked(setting):
     with pytest.raises(UserError, match=f"{setting} must be at least 1, got 0"):
@@ -400,10 +413,13 @@ def test_arrays_are_padded_at_the_end_to_max_tokens():
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data/en_kn")
 def test_the_original_filter_on_the_real_corpus():
-    original = dict(english_words=5, english_letters_only=True, max_tokens=7)
+    original = dict(source_words=5, source_script="ASCII", max_tokens=7, **KANNADA_ONLY)
     for top_k, kept in ((500, 265), (700, 404)):
-        dataset = data.load(REAL, kannada_top_k=top_k, **original)
+        dataset = data.load(REAL, target_top_k=top_k, **original)
         assert (dataset.report.read, dataset.report.kept) == (27_607, kept)
         assert {len(sentence.split()) for sentence in dataset.pairs.source} == {5}
-    assert data.load(REAL, max_english_words=7, max_kannada_words=7).report.kept == 19_993
+    assert (
+        data.load(REAL, max_source_words=7, max_target_words=7, **KANNADA_ONLY).report.kept
+        == 19_993
+    )
     assert data.load(REAL / "kan.txt").report.read == 153

@@ -52,6 +52,11 @@ COUNTS = {  # config: (parameters of each layer, all of them)
         1_732_056,
     ),
     "seq_attention": (encoder_decoder(embedding=128, encoder=96, units=144), 640_056),
+    "seq_sutskever": (
+        encoder_decoder(embedding=128, encoder=96, units=144)
+        | {"decoder": 4 * (128 + 144 + 1) * 144 + 144 * 128},
+        514_104,
+    ),
     "seq_attention_large": (LARGE, 1_830_936),
     "seq_best": (LARGE, 1_830_936),
 }

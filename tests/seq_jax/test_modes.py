@@ -48,7 +48,7 @@ def write_corpus(folder, count=60, seed=0):
 def make_config(path, **fields):
     c = seq_base.get_config()
     c.data.path = str(path)
-    c.data.english_words = 0
+    c.data.source_words = 0
     c.data.max_tokens = 0  # 4 words and the markers: 6
     c.model.embedding = 8
     c.model.units = 8

@@ -26,7 +26,7 @@ def lines():
 
 
 def pad_only(max_tokens):
-    pairs, report = filter_lines(lines(), english_words=5, max_tokens=max_tokens)
+    pairs, report = filter_lines(lines(), source_words=5, max_tokens=max_tokens)
     vocabulary = build_vocabulary(pairs.target)
     arrays = encode_pairs(pairs, build_vocabulary(pairs.source), vocabulary, max_tokens=None)
     target = arrays["target"]

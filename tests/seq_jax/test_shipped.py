@@ -8,7 +8,9 @@ import pytest
 
 import seq_jax
 from seq_jax import weights
-from seq_jax.text import is_kannada
+from seq_jax.text import script_check
+
+is_kannada = script_check("Kannada")
 
 ROOT = Path(__file__).parents[2]
 

@@ -115,6 +115,8 @@ def test_settings_that_cannot_be(settings):
         ("ಬ0ದು", "ಬಂದು"),
         ("೧೦ ಜನ", "೧೦ ಜನ"),  # a number
         ("10ಕ್ಕೆ 20", "10ಕ್ಕೆ 20"),
+        (f"क्{ZWNJ}ष", f"क्{ZWNJ}ष"),  # Hindi, whose virama is another
+        (f"می{ZWNJ}خواهم", f"می{ZWNJ}خواهم"),  # Persian, which has none
     ],
 )
 def test_mend_kannada(before, after):

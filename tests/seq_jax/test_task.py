@@ -154,10 +154,10 @@ def test_dropout_draws_from_the_key():
 @pytest.mark.parametrize("max_words", [0, 3])
 def test_accuracies_are_those_of_the_scores(max_words):
     """With 3 Kannada words the others are <unk>: in the targets, and never a hit."""
-    config = config_of(data__kannada_max_words=max_words)
+    config = config_of(data__target_vocabulary_words=max_words)
     vocabularies = task.build_vocabularies(config, PAIRS)
     target = task.arrays(PAIRS, vocabularies, 7)["target"]
-    vocabulary = vocabularies.kannada
+    vocabulary = vocabularies.target
     assert (target == vocabulary.index["<unk>"]).any() == bool(max_words)
     rng = np.random.default_rng(0)
     size = len(vocabulary.words)
@@ -185,7 +185,7 @@ def corpus_of(sentences):
     """A stand-in for data.load, without files."""
 
     def load(path, **settings):
-        for name in ("kannada_top_k", "skip_empty", "languages", "columns"):
+        for name in ("target_top_k", "skip_empty", "languages", "columns"):
             settings.pop(name)
         lines = [(n, *pair) for n, pair in enumerate(sentences, start=1)]
         pairs, report = filter_lines(lines, **settings)
@@ -226,12 +226,12 @@ def test_vocabularies_know_nothing_but_the_training_part(monkeypatch):
 
 
 def test_limits_of_the_vocabularies():
-    config = config_of(data__english_min_count=3, data__kannada_max_words=2, data__unk=False)
+    config = config_of(data__source_min_count=3, data__target_vocabulary_words=2, data__unk=False)
     english, kannada = task.build_vocabularies(config, PAIRS)
     assert english.words == ("<PAD>", "<start>", "<end>", "a", "c", "d")
     assert kannada.words == ("<PAD>", "<start>", "<end>", "ಕ", "ತ")
-    with pytest.raises(UserError, match="english_max_words must be >= 0, got -1"):
-        task.build_vocabularies(config_of(data__english_max_words=-1), PAIRS)
+    with pytest.raises(UserError, match="source_vocabulary_words must be >= 0, got -1"):
+        task.build_vocabularies(config_of(data__source_vocabulary_words=-1), PAIRS)
 
 
 # from the config
@@ -246,18 +246,18 @@ def test_every_filter_of_the_config_arrives(monkeypatch):
 
     monkeypatch.setattr(data, "load", load)
     fields = {
-        "path": "p", "punctuation": "keep", "english_words": 3, "max_english_words": 9,
-        "english_letters_only": False, "max_kannada_words": 8, "kannada_script": False,
-        "kannada_top_k": 50, "remove_duplicates": False, "max_tokens": 11, "max_pairs": 99,
+        "path": "p", "punctuation": "keep", "source_words": 3, "max_source_words": 9,
+        "source_script": "", "max_target_words": 8, "target_script": "",
+        "target_top_k": 50, "remove_duplicates": False, "max_tokens": 11, "max_pairs": 99,
         "skip_empty": True, "mend_script": True, "languages": ("en", "fr"), "columns": ("a", "b"),
     }  # fmt: skip
     arguments = set(inspect.signature(filter_lines).parameters)
     assert set(fields) == arguments - {"lines", "common", "markers"} | {
-        "path", "kannada_top_k", "skip_empty", "columns",
+        "path", "target_top_k", "skip_empty", "columns",
     }  # fmt: skip
     task.load_splits(config_of(**{f"data__{k}": v for k, v in fields.items()}))
     assert given == fields
-    off = ("english_words", "max_english_words", "max_kannada_words", "kannada_top_k", "max_tokens")
+    off = ("source_words", "max_source_words", "max_target_words", "target_top_k", "max_tokens")
     task.load_splits(config_of(**{f"data__{k}": 0 for k in off}))
     assert [given[name] for name in off] == [None] * 5
 
@@ -297,7 +297,7 @@ def test_the_task_names_its_data():
     english, kannada = task.build_vocabularies(config, splits["train"])
     assert made.identity == {
         "data": "corpus", "sha256": DATASET.sha256, "tokens": 7,
-        "english_sha256": english.sha256, "kannada_sha256": kannada.sha256,
+        "source_sha256": english.sha256, "target_sha256": kannada.sha256,
     }  # fmt: skip
     assert made.unit == "sentences"
     assert made.train["source"].shape == made.train["target"].shape == (4, 7)

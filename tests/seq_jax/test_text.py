@@ -134,8 +134,45 @@ def test_words_are_those_that_keeping_the_marks_gives():
     ],
 )
 def test_script_check(word, expected):
-    assert text.is_kannada([word]) is expected
-    assert text.is_kannada(["ಊರು", word]) is expected
+    check = text.script_check("Kannada")
+    assert check([word]) is expected
+    assert check(["ಊರು", word]) is expected
+
+
+@pytest.mark.parametrize(
+    ("script", "word", "expected"),
+    [
+        ("Devanagari", "हिन्दी", True),
+        ("Devanagari", "ಮನೆ", False),
+        ("Devanagari", "१२", False),
+        ("Latin", "café", True),
+        ("Latin", "дом", False),
+        ("Cyrillic", "дом", True),
+        ("Han", "漢字", True),
+        ("Han", "かな", False),
+        ("ASCII", "cafe", True),
+        ("ASCII", "café", False),
+        ("ASCII", "5", False),
+    ],
+)
+def test_other_scripts(script, word, expected):
+    assert text.script_check(script)([word]) is expected
+
+
+@pytest.mark.parametrize("script", ["Kanada", "L}|\\p{L", "\\d", ""])
+def test_scripts_that_are_none(script):
+    with pytest.raises(UserError, match="no Unicode script is called"):
+        text.script_check(script)
+
+
+def test_the_letters_of_kannada_are_those_of_its_block():
+    """Unicode's property of the script against its code chart."""
+    check = text.script_check("Kannada")
+    for c in map(chr, range(0xC00, 0xD80)):
+        block, kind = 0xC80 <= ord(c) < 0xD00, unicodedata.category(c)
+        if kind != "Cn":  # unassigned in Python's version of Unicode, which is older
+            assert check([c]) == (block and kind[0] == "L"), hex(ord(c))
+            assert check(["ಕ" + c]) == (block and kind[0] in "LM"), hex(ord(c))
 
 
 # WordCounts

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,9 +55,10 @@ class Score(NamedTuple):
         return f"{self.value:.{d}f} [{self.low:.{d}f}, {self.high:.{d}f}]"
 
 
-def read_run(workdir: Path) -> Run:
-    """UserError if there is no run, or a file of it is not what a run writes."""
-    record = read_config(workdir)
+def read_run(workdir: Path, update: Callable[[dict], dict] | None = None) -> Run:
+    """UserError if there is no run, or a file of it is not what a run writes. `update`: see
+    workdir.read_config."""
+    record = read_config(workdir, update)
     history, scores = [], None
     path = workdir / "metrics.csv"
     try:

@@ -18,6 +18,7 @@ def write_report(
     sections: Callable[[Run], list[Section]],
     main_score: Callable[[dict], Score],
     fonts: Sequence[Font] = (),
+    update: Callable[[dict], dict] | None = None,
 ) -> Path:
     """Writes WORKDIR/report.html; or for several runs comparison.html, into the folder that holds
     them all. Reads nothing but what runs leave there.
@@ -28,6 +29,7 @@ def write_report(
       sections: those that only this task has.
       main_score: of what eval.json holds.
       fonts: for letters that a reader's device may lack.
+      update: of config.json, see workdir.read_config.
 
     Returns:
       The path of the page.
@@ -35,7 +37,7 @@ def write_report(
     Raises:
       UserError: a workdir holds no run, a damaged one, or one of another task.
     """
-    runs = [read_run(workdir) for workdir in workdirs]
+    runs = [read_run(workdir, update) for workdir in workdirs]
     for run in runs:
         if run.config.get("task") != task:
             raise UserError(

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,14 @@ def is_run(workdir: Path) -> bool:
     return (workdir / "config.json").exists()
 
 
-def write_config(workdir: Path, config: dict, identity: dict, *, base: dict | None = None):
+def write_config(
+    workdir: Path,
+    config: dict,
+    identity: dict,
+    *,
+    base: dict | None = None,
+    update: Callable[[dict], dict] | None = None,
+):
     """Writes config.json; where a run is there already, checks that it may be continued.
 
     Args:
@@ -56,16 +64,18 @@ def write_config(workdir: Path, config: dict, identity: dict, *, base: dict | No
       config: JSON values.
       identity: JSON values of the task (data hash, class names ...).
       base: the base config of the task: what differs from it is kept, for the report.
+      update: see `read_config`.
 
     Raises:
       UserError: see `check_config`.
     """
     path = workdir / "config.json"
     if path.exists() and any((workdir / "checkpoints").glob("*")):
-        longer = check_config(workdir, config, identity, base=base)
+        longer = check_config(workdir, config, identity, base=base, update=update)
         if longer:
             print("continuing with " + "; ".join(map(str, longer)))
-            write_atomically(path, json.dumps(read_config(workdir) | {"config": config}, indent=2))
+            record = read_config(workdir, update) | {"config": config}
+            write_atomically(path, json.dumps(record, indent=2))
         return
     write_atomically(
         path,
@@ -84,7 +94,12 @@ def write_config(workdir: Path, config: dict, identity: dict, *, base: dict | No
 
 
 def check_config(
-    workdir: Path, config: dict, identity: dict, *, base: dict | None = None
+    workdir: Path,
+    config: dict,
+    identity: dict,
+    *,
+    base: dict | None = None,
+    update: Callable[[dict], dict] | None = None,
 ) -> list["Difference"]:
     """Compares with what a run wrote.
 
@@ -99,7 +114,7 @@ def check_config(
     Raises:
       UserError: the workdir holds a run with another config or other data; names the differences.
     """
-    old = read_config(workdir)
+    old = read_config(workdir, update)
     old = {"config": old["config"], "identity": old["identity"]}
     defaults = {"config": base or {}}
     changed = [
@@ -118,8 +133,11 @@ def check_config(
     return longer
 
 
-def read_config(workdir: Path) -> dict:
-    """What `write_config` wrote. UserError if there is nothing, or something else."""
+def read_config(workdir: Path, update: Callable[[dict], dict] | None = None) -> dict:
+    """What `write_config` wrote. UserError if there is nothing, or something else.
+
+    `update` gives what an older version wrote the names of today.
+    """
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(
@@ -129,7 +147,7 @@ def read_config(workdir: Path) -> dict:
     try:
         content = json.loads(path.read_bytes())
         dict(content["config"]), dict(content["identity"])
-        return content
+        return update(content) if update else content
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a config that a run wrote: {error!r}") from None
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import sys
 
 import pytest
@@ -54,7 +55,7 @@ def test_baselines_stand_below_their_split(tmp_path):
 def test_samples_are_of_the_last_split_and_spread_over_it(tmp_path):
     rows = [("train", f"t{i}", "ಕ", "ಕ") for i in range(9)]
     rows += [("test", f"e{i}", f"ಮನೆ {i}", f"ಮನೆ {i if i % 2 else 'x'}") for i in range(100)]
-    section = report_html.translation_section(write(tmp_path, rows).workdir)
+    section = report_html.translation_section(write(tmp_path, rows))
     (table,) = [p for p in section.parts if isinstance(p, Table)]
     places = [int(row[0][1:]) for row in table.rows]
     assert places == list(range(0, 100, 5)) and len(places) <= report_html.SAMPLES
@@ -66,27 +67,43 @@ def test_samples_are_of_the_last_split_and_spread_over_it(tmp_path):
 
 def test_an_empty_translation_is_a_row_and_a_wrong_file_is_named(tmp_path):
     run = write(tmp_path, [("test", "hello", "ಕ", "")])
-    (table,) = report_html.translation_section(run.workdir).parts[1:]
+    (table,) = report_html.translation_section(run).parts[1:]
     assert table.rows == [["hello", "ಕ", "", ""]]
     for rows, header in (([("test", "a")], "split\tsource\treference\thypothesis"), ([], "x")):
         write(tmp_path, rows, header)
         with pytest.raises(UserError, match="translations.tsv"):
-            report_html.translation_section(tmp_path)
+            report_html.translation_section(run)
     (tmp_path / "translations.tsv").unlink()
-    assert report_html.translation_section(tmp_path).parts == []
+    assert report_html.translation_section(run).parts == []
+
+
+def with_languages(folder, target):
+    workdir = folder / target
+    workdir.mkdir()
+    record = {"config": {"data": {"languages": ["en", target]}}, "identity": {}}
+    (workdir / "config.json").write_text(json.dumps(record))
+    return workdir
+
+
+def test_fonts_are_those_of_the_languages(tmp_path):
+    pytest.importorskip("manimgx_fonts")
+    workdirs = [with_languages(tmp_path, code) for code in ("fr", "hi", "mr")]
+    assert report_html.fonts(workdirs[:1]) == []
+    (font,) = report_html.fonts(workdirs)
+    assert font.name == "Noto Sans Devanagari" and font.range.startswith("U+0900")
 
 
 def test_without_the_font_there_is_a_page_all_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "manimgx_fonts", None)
-    assert report_html.fonts() == []
+    assert report_html.fonts([with_languages(tmp_path, "kn")]) == []
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "manimgx_fonts" in said
 
 
-def test_the_font_in_the_page_shapes_kannada():
+def test_the_font_in_the_page_shapes_kannada(tmp_path):
     """It has the letters, and the rules (GSUB) that join them into syllables."""
     pytest.importorskip("manimgx_fonts")
-    (font,) = report_html.fonts()
+    (font,) = report_html.fonts([with_languages(tmp_path, "kn")])
     kind, data = font.uri.split(";base64,")
     assert kind == "data:font/ttf"
     loaded = TTFont(io.BytesIO(base64.b64decode(data)))
