@@ -182,3 +182,38 @@ def test_alignment_undoes_a_turn(angle):
         return np.corrcoef(a.ravel(), b.ravel())[0, 1]
 
     assert alike(crops[True], upright) > alike(crops[False], upright) + 0.05
+
+
+def wide_wall(side):
+    """A grey wall of 6400x400 pixels with 10 drawn faces of `side` pixels; their middles."""
+    face = drawn_faces.draw(28, seed=1, nuisance=0.5)[0][25]
+    face = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
+    wall = np.full((400, 6400), 128, np.uint8)
+    corners = [(70 + 607 * column, 60 + 17 * column) for column in range(10)]
+    for x, y in corners:
+        wall[y : y + side, x : x + side] = face
+    return wall, [(x + side / 2, y + side / 2) for x, y in corners]
+
+
+def hits(boxes, middles):
+    return sum(any(x < a < x + w and y < b < y + h for x, y, w, h in boxes) for a, b in middles)
+
+
+@needs_cascades
+def test_min_face_is_in_pixels_of_the_picture_however_large_it_is():
+    """Shrunk to 1280 pixels, where the detector wants 24, it used to lose those below 120 here."""
+    wall, middles = wide_wall(88)
+    boxes = faces.detect(wall, min_face=32)
+    assert hits(boxes, middles) == len(boxes) == 10
+    assert all(80 < box[2] < 100 for box in boxes)
+    assert faces.detect(wall, min_face=120) == []
+
+
+def test_the_scale_for_the_detector_is_bounded():
+    assert faces.detection_scale((3000, 4000), 40) == 24 / 40
+    assert faces.detection_scale((960, 1280), 40) == 1.0  # small pictures stay as they are
+    assert faces.detection_scale((1500, 2000), 200) == 1280 / 2000
+    scale = faces.detection_scale((6000, 8000), 24)
+    assert 8000 * scale * 6000 * scale == pytest.approx(faces.DETECTION_PIXELS)
+    assert faces.smallest_face((3000, 4000), 40) == 40
+    assert faces.smallest_face((6000, 8000), 24) == 42  # told where none is found
