@@ -4,6 +4,8 @@
 B = batch, H, W = pixels, C = channels.
 """
 
+import contextlib
+import contextvars
 from functools import partial
 
 import jax
@@ -11,6 +13,19 @@ import jax.numpy as jnp
 from jax import lax
 
 from fer_jax import cpu_convolution
+
+_only_xla = contextvars.ContextVar("_only_xla", default=False)
+
+
+@contextlib.contextmanager
+def only_xla():
+    """What is traced within has XLA's own convolution for CPUs too: one program for all platforms,
+    which are not known yet where it is exported."""
+    token = _only_xla.set(True)
+    try:
+        yield
+    finally:
+        _only_xla.reset(token)
 
 
 def conv2d(x, kernel, strides, padding, **settings):
@@ -21,7 +36,7 @@ def conv2d(x, kernel, strides, padding, **settings):
     """
     by_xla = partial(lax.conv_general_dilated, window_strides=strides, padding=padding, **settings)
     spread = {*strides, *settings["lhs_dilation"], *settings["rhs_dilation"]}
-    if spread != {1} or x.dtype not in (jnp.float32, jnp.bfloat16):
+    if _only_xla.get() or spread != {1} or x.dtype not in (jnp.float32, jnp.bfloat16):
         return by_xla(x, kernel)
     forward, training = cpu_convolution.choose(x, kernel, padding, by_xla)
     if forward is training is by_xla:

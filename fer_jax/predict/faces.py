@@ -126,7 +126,9 @@ def eye_angle(grey, box) -> float:
         upper, scaleFactor=1.1, minNeighbors=4,
         minSize=(EYE_SIDE // 8, EYE_SIDE // 8), maxSize=(EYE_SIDE // 2, EYE_SIDE // 2),
     )  # fmt: skip
-    centres = [(x + w / 2, y + h / 2, int(n)) for (x, y, w, h), n in zip(eyes, votes, strict=True)]
+    centres = sorted(  # OpenCV's order depends on its threads
+        (x + w / 2, y + h / 2, int(n)) for (x, y, w, h), n in zip(eyes, votes, strict=True)
+    )
     best, angle = 0, 0.0
     for left in centres:
         for right in centres:
