@@ -123,6 +123,20 @@ def check_shapes(cell, params, x, carry, mask):
     return carry
 
 
+def init_params(cell, key, features: int, units: int, recurrent_init="gates") -> dict:
+    """The parameters of `scan` for inputs f32[B, T, D = features] and H = units; see cells.py.
+
+    `recurrent_init`: one of RECURRENT_INITS. Use the `cell` of `cells.make_cell`.
+    """
+    columns = cell.gates * units
+    input_key, recurrent_key = jax.random.split(key)
+    return {
+        "kernel": cells.kernel_init(input_key, (features, columns)),
+        "recurrent_kernel": RECURRENT_INITS[recurrent_init](recurrent_key, (units, columns)),
+        "bias": cells.initial_bias(cell, units),
+    }
+
+
 class Recurrent(nn.Module):
     """One recurrent layer, initialised as in Keras but for `recurrent_init`.
 

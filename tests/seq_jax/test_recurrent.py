@@ -379,3 +379,19 @@ def test_bad_settings_are_refused():
         init(Recurrent("lstm", H), initial_carry=random_carry("gru"))
     with pytest.raises(ValueError, match=r"x must be \[B, T, 4\], got \(3, 4\)"):
         recurrent.scan(cells.GRU, initialised("gru")["params"], x[:, 0])
+
+
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_init_params_are_those_of_the_layer(name):
+    """Shapes and dtypes of the flax module, and enough to scan with."""
+    cell = cells.make_cell(name)
+    params = recurrent.init_params(cell, jax.random.key(0), 5, 4)
+    layer = recurrent.Recurrent(name, 4)
+    like = jax.eval_shape(
+        lambda x: layer.init(jax.random.key(1), x, train=False), jnp.ones((2, 3, 5))
+    )
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, like["params"])
+    carry, y = recurrent.scan(cell, params, jax.random.normal(jax.random.key(2), (2, 3, 5)))
+    assert y.shape == (2, 3, 4) and jnp.abs(y).min() > 0
+    square = params["recurrent_kernel"][:, :4]
+    assert jnp.allclose(square @ square.T, jnp.eye(4), atol=1e-5)
