@@ -31,7 +31,7 @@ class TrainState:
 
 
 def create(*, variables, optimizer, plateau, early_stop, metrics, ema_decay, key) -> TrainState:
-    """The state before the first step. `metrics` is a dict of Mean that are all 0."""
+    """The state before the first step. `metrics` is a dict of TotalAndCount that are all 0."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
 
     @jax.jit  # one program, not one an array, which takes a second

@@ -69,8 +69,8 @@ def test_evaluation_of_a_ragged_split_equals_direct_computation(n, size):
         x = jnp.asarray(data["x"][index] * variables["w"])
         hits = jnp.asarray((data["x"][index] > 0) == data["y"][index], jnp.float32)
         return {
-            "loss": metrics.masked_mean(x, jnp.asarray(mask)),
-            "accuracy": metrics.masked_mean(hits, jnp.asarray(mask)),
+            "loss": metrics.masked_total(x, jnp.asarray(mask)),
+            "accuracy": metrics.masked_total(hits, jnp.asarray(mask)),
         }
 
     sums = evaluate(eval_step, {"w": 2.0}, data, n, size, after_call=calls.append)
@@ -198,7 +198,7 @@ def test_evaluation_by_length_counts_each_example_once():
     def eval_step(variables, data, index, mask, columns):
         shapes.append((index.shape, columns))
         assert set(LENGTH[index]) == {columns}
-        return {"loss": metrics.masked_mean(jnp.asarray(data["x"][index]), jnp.asarray(mask))}
+        return {"loss": metrics.masked_total(jnp.asarray(data["x"][index]), jnp.asarray(mask))}
 
     sums = evaluate(eval_step, {}, data, 50, 8, length=LENGTH)
     assert metrics.compute(sums)["loss"] == pytest.approx(24.5)

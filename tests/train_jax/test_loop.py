@@ -71,8 +71,8 @@ def make_task(*, norm=True, train=None, valid=None) -> Task:
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
         hits = (logits.argmax(-1) == batch["y"]).astype(jnp.float32)
         return {
-            "loss": metrics.masked_mean(entropy, batch["mask"]),
-            "accuracy": metrics.masked_mean(hits, batch["mask"]),
+            "loss": metrics.masked_total(entropy, batch["mask"]),
+            "accuracy": metrics.masked_total(hits, batch["mask"]),
         }
 
     def loss(params, batch_stats, batch, key):

@@ -18,7 +18,7 @@ import pytest
 
 from train_jax import early_stop, plateau
 from train_jax import state as state_lib
-from train_jax.metrics import Mean
+from train_jax.metrics import TotalAndCount
 from train_jax.run import checkpoint as checkpoint_lib
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
@@ -57,7 +57,7 @@ def make_state(seed, *, impl="rbg", ema=True, width=7):
         optimizer=optimizer,
         plateau=plateau.init(PLATEAU),
         early_stop=early_stop.init(EARLY_STOP),
-        metrics={"loss": Mean(array(), array())},
+        metrics={"loss": TotalAndCount(array(), array())},
         ema_decay=0.9 if ema else 0.0,
         key=jax.random.key(seed, impl=impl),
     )
