@@ -1,6 +1,6 @@
 """Sentence pairs as a task for an encoder-decoder: its batches, its loss, its score.
 
-B = rows of a batch, T = tokens a side with <start> and <end>, V = target vocabulary.
+B = rows of a batch, T = tokens per side with <start> and <end>, V = target vocabulary.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Sentence pairs as a task: from a config to vocabularies, model and loss.
 
-B = rows of a batch, T = tokens a side, V = target vocabulary.
+B = rows of a batch, T = tokens per side, V = target vocabulary.
 """
 
 import functools

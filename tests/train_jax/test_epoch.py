@@ -10,10 +10,10 @@ import pytest
 from train_jax import metrics
 from train_jax.epoch import (
     batches,
+    default_steps_per_call,
     epoch_order,
     evaluate,
     size_of,
-    steps_a_call,
     steps_of,
     train_epoch,
 )
@@ -139,7 +139,7 @@ def test_a_bad_loss_ends_the_epoch_at_most_one_call_later(bad_call):
     ],
 )
 def test_a_call_is_an_epoch_or_a_large_part_of_it_but_on_a_cpu(steps, platform, calls):
-    k = steps_a_call(steps, platform=platform, on_cpu=8)
+    k = default_steps_per_call(steps, platform=platform, on_cpu=8)
     assert [min(k, steps - first) for first in range(0, steps, k)] == calls
 
 

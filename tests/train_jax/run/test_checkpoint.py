@@ -408,7 +408,7 @@ def test_what_is_no_file_and_each_byte_of_the_manifest_count(tmp_path, make, wor
 
 
 def retype(folder, indent=1, end="", **more):
-    """Writes the manifest anew with the same meaning."""
+    """Writes the manifest again with the same meaning."""
     content = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(content | more, indent=indent) + end)
 
@@ -459,8 +459,8 @@ def wait_until_quiet(folder):
     """Returns when nothing has changed below `folder` for a second.
 
     After a save that failed tensorstore's threads finish what they had begun, and make orbax's
-    temporary folder anew. The program ends there, and the next process sweeps; a second save of the
-    same process would find that folder in its way.
+    temporary folder again: the program ends there, and the next process sweeps; a second save of
+    the same process would find that folder in its way.
     """
     before = None
     while (now := sorted(folder.rglob("*"))) != before:
@@ -468,7 +468,7 @@ def wait_until_quiet(folder):
         time.sleep(1)
 
 
-LIMITS = [0, 50, 1000, 3000]  # bytes a file: data, metadata or the record do not go into it
+LIMITS = [0, 50, 1000, 3000]  # bytes per file: data, metadata or the record do not go into it
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
