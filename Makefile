@@ -26,7 +26,7 @@ bench: .venv-bench/.installed
 		-r requirements.txt -r benchmarks/requirements.txt
 	touch $@
 
-# The stamp is touched last, so that an installation that broke off is begun anew.
+# The stamp is touched last, so that an installation that broke off is begun again.
 $(STAMP): $(REQUIREMENTS) requirements.txt constraints.txt constraints-cuda.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	rm -rf .venv

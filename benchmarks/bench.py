@@ -42,7 +42,7 @@ def main(arguments):
     parser.add_argument("words", nargs="*", help="that the names of the cases must hold")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
-    parser.add_argument("--peers", default=",".join(PEERS), help="beside jax")
+    parser.add_argument("--peers", default=",".join(PEERS), help="in addition to jax")
     parser.add_argument("--huge-pages", action="store_true", help="for the peers too")
     options = parser.parse_args(arguments)
     wanted = options.peers.split(",")

@@ -30,7 +30,7 @@ SETTINGS = {
         target_script="Kannada",
         max_tokens=7,
     ),
-    "up to 7 words a side": dict(max_source_words=7, max_target_words=7, target_script="Kannada"),
+    "up to 7 words per side": dict(max_source_words=7, max_target_words=7, target_script="Kannada"),
 }
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 SYLLABLES = ["".join(s) for s in itertools.product("ಕಗಚಜಟಡತದನಪಬಮಯರಲವಶಸಹಳ", ["", *"ಾಿುೆೊ", "್ತ"])]
@@ -83,7 +83,9 @@ def measure(folder: str, settings: dict) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="*", default=[400_000, 4_000_000])
-    parser.add_argument("--folder", type=Path, required=True, help="a new one; needs 250 B a pair")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="a new one; needs 250 B per pair"
+    )
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # settings, for the inner process
     arguments = parser.parse_args()
     if arguments.measure:

@@ -1,4 +1,4 @@
-"""What this project does on a GPU, beside PyTorch: one command of a few minutes.
+"""What this project does on a GPU, next to PyTorch: one command of a few minutes.
 
 python benchmarks/gpu.py [--minutes=8] [--data=archive.zip] [--out=runs/gpu] [part ...]
 
@@ -8,7 +8,7 @@ one of the given ones, such as bits or "images fer_best". Each result is in gpu.
 ones; a crash costs its own part. A machine without a network needs what gpu_pack.py packs.
 
 Ours and PyTorch take turns in one process (ours, eager, compiled, ours ...). Both have their data
-on the GPU and are waited for once a call; TF32, fused Adam and channels_last are on in PyTorch.
+on the GPU and are waited for once per call; TF32, fused Adam and channels_last are on in PyTorch.
 """
 
 import argparse

@@ -274,7 +274,7 @@ def train(dtype, settings):
 
 
 def checkpoints(settings):
-    """What saving costs an epoch of fer_best: the same training with and without."""
+    """What saving costs per epoch of fer_best: the same training with and without."""
     config = config_of("fer_best", settings)
     rows, epochs = (64, 3) if settings["tiny"] else (25_837, 10)
     config.train.update({"epochs": epochs, "epochs_on_drawn_faces": epochs})

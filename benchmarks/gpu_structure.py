@@ -73,7 +73,7 @@ def main(arguments):
         parser.error(f"no net {', '.join(unknown)}, only {', '.join(NETS)}")
     topology = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
     mesh = Mesh(np.array(topology.devices[:1]), ("data",))
-    print(f"jax {jax.__version__}, {options.steps} steps a call; of one step:\n")
+    print(f"jax {jax.__version__}, {options.steps} steps per call; of one step:\n")
     print(f"| net, batch | {' | '.join(COLUMNS)} | arguments, MB | temporaries, MB |")
     print("|---" * (len(COLUMNS) + 3) + "|", flush=True)
     for net in options.nets:

@@ -13,7 +13,7 @@ from seq_jax import models
 from seq_jax.task import make_sums
 from seq_jax.text import build_vocabulary
 from train_jax import metrics, parallel, program
-from train_jax.epoch import epoch_order, size_of, steps_a_call
+from train_jax.epoch import default_steps_per_call, epoch_order, size_of
 from train_jax.settings import of_config
 from train_jax.task import Task
 
@@ -81,7 +81,7 @@ def sentences_task(config, source, target):
 
 
 def build(task, config, mesh, *, steps):
-    """(Program, state) of a task with `steps` steps an epoch."""
+    """(Program, state) of a task with `steps` steps per epoch."""
     return program.build(task, mesh, of_config(config), steps=steps)
 
 
@@ -91,7 +91,7 @@ def training(task, config):
     mesh = parallel.make_mesh(0)
     size, batch = size_of(task.train), config.train.batch_size
     steps = math.ceil(size / batch)
-    calls = config.train.steps_per_call or steps_a_call(
+    calls = config.train.steps_per_call or default_steps_per_call(
         steps, platform=mesh.devices.flat[0].platform, on_cpu=task.steps_per_call_on_cpu
     )
     functions, state = build(task, config, mesh, steps=steps)

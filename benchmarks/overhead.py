@@ -1,4 +1,4 @@
-"""What the training loop costs beside its steps, and whether memory grows over epochs.
+"""What the training loop costs outside its steps, and whether memory grows over epochs.
 
 python benchmarks/overhead.py CONFIG EPOCHS [field=value ..., such as data.path=archive.zip]
 

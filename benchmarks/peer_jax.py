@@ -43,7 +43,7 @@ def make(case):
 
 
 def data_work(case):
-    """Reads the prepared arrays onto the device; or prepares them anew each time."""
+    """Reads the prepared arrays onto the device; or prepares them again each time."""
     source, mesh = fer2013.find(timing.jpegs()), parallel.make_mesh(0)
     folder = tempfile.TemporaryDirectory()
     numbers = itertools.count()

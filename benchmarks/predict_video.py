@@ -2,7 +2,7 @@
 
 python -m benchmarks.predict_video FOLDER
 
-640x360 pixels, 10 frames a second; two drawn faces wander over a grey wall.
+640x360 pixels, 10 frames per second; two drawn faces wander over a grey wall.
 """
 
 import resource
@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_jax import drawn_faces
 
-RATE, SIZE = 10, (640, 360)  # frames a second; width, height
+RATE, SIZE = 10, (640, 360)  # frames per second; width, height
 FACES = (25, 9)  # of the drawn faces, two that the detector takes for faces
 SIDE = 150  # pixels of a face
 

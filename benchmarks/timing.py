@@ -18,7 +18,7 @@ class Case(NamedTuple):
     kind: str  # train, infer, recurrent, load or prepare
     net: str  # lobo or best; simple_rnn, gru or lstm; '' for data
     batch: int
-    length: int = 0  # tokens a sentence
+    length: int = 0  # tokens per sentence
     sentences: int = 0  # of an epoch
     gflop: float = 0.0  # operations of one step: multiply and add count as two
     gbyte: float = 0.0  # that one step has to move, if all it computes is written and read again

@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.augment = ml_collections.ConfigDict()
     c.augment.flip = 0.5  # probability of a left-right mirror
-    c.augment.alternate_flip = False  # besides that, mirror each image in every other epoch
+    c.augment.alternate_flip = False  # apart from that, mirror each image in every other epoch
     c.augment.rotation = 0.0  # degrees, at most, either way
     c.augment.zoom = 0.3  # rows and columns scaled by 1 +- zoom, independently (Keras)
     c.augment.shift = 0.0  # fraction of height and width, at most
@@ -69,7 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.deterministic = False  # GPU: the same bits in every run, slower; a CPU gives them so
     # of float32 products on a GPU: '' or 'default' is TF32, 'highest' float32
     c.train.matmul_precision = ""
-    c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
+    c.train.ema_decay = 0.0  # moving average of the weights, per step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()
     c.optimizer.name = "adam"  # adam, adamw, sgd (Nesterov) or muon (kernels of convolutions)

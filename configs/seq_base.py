@@ -38,11 +38,11 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.source_vocabulary_words = 0  # the most common; others become <unk>; 0 = all are kept
     c.data.target_vocabulary_words = 0
     # Subwords in place of words, for an encoder-decoder: see seq_jax/subwords.py
-    c.data.subwords = 0  # pieces a side; 0: words
+    c.data.subwords = 0  # pieces per side; 0: words
     c.data.subword_kind = "bpe"  # bpe, unigram, or char: single characters
     c.data.bpe_dropout = 0.0  # share of merges left out, others in each epoch of training; 0 = off
-    c.data.mend_script = False  # stray joiners, the digit 0 for anusvara; see text.mend_kannada
-    # encoder-decoder: tokens a side to which a batch is padded; longer pairs are left out
+    c.data.mend_script = False  # stray joiners, the digit 0 for anusvara; see text.fix_kannada
+    # encoder-decoder: tokens per side to which a batch is padded; longer pairs are left out
     c.data.lengths = (8, 10, 12, 16, 20, 28, 48)
     c.data.valid_fraction = 0.1  # of all pairs; by source sentence, none is on two sides
     c.data.test_fraction = 0.2  # of all pairs; with folds it is 1 / folds
@@ -52,7 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.model = ml_collections.ConfigDict()  # the fields are those of the class
     c.model.name = "many_to_many"
-    c.model.embedding = 128  # numbers a token; 0: the token's number is the one input feature
+    c.model.embedding = 128  # numbers per token; 0: the token's number is the one input feature
     c.model.cell = "lstm"  # simple_rnn, gru or lstm
     c.model.units = 64  # in each direction
     c.model.bidirectional = False  # a second layer reads from right to left
@@ -69,7 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.loss.label_smoothing = 0.0  # encoder-decoder: share of each target spread over all tokens
 
     c.decode = ml_collections.ConfigDict()  # encoder-decoder: how translations are searched for
-    c.decode.beam = 5  # hypotheses a sentence; 1 is greedy
+    c.decode.beam = 5  # hypotheses per sentence; 1 is greedy
     c.decode.alpha = 1.0  # their log-probability is divided by length^alpha
     c.decode.no_repeat = 0  # no sequence of so many tokens comes twice in a sentence; 0: any may
     c.decode.mbr = False  # the hypothesis of the beam that is most like the others comes first
@@ -86,7 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.deterministic = False  # GPU: the same bits in every run, slower; a CPU gives them so
     # of float32 products on a GPU: '' or 'default' is TF32, 'highest' float32
     c.train.matmul_precision = ""
-    c.train.ema_decay = 0.0  # moving average of the weights, a step; 0 = off
+    c.train.ema_decay = 0.0  # moving average of the weights, per step; 0 = off
 
     c.optimizer = ml_collections.ConfigDict()
     c.optimizer.name = "adam"  # adam, adamw, sgd (Nesterov) or muon (kernels of convolutions)

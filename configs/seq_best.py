@@ -7,7 +7,7 @@ float16, beam 5, alpha 1, no pair of pieces twice (both chosen on valid), on val
 the epoch was chosen, too: chrF++ 46.5 [45.2, 47.8], BLEU 15.2 [13.5, 16.9]; the dictionary 35.1 and
 1.3, the nearest training sentence 29.8 and 8.9. Of at least 10 words (n 149) 34.9 and 4.6, below
 the dictionary's 36.1 and the nearest sentence's 10.6. 7.2 % of the translations have a word twice
-(the references 2.3 %). About 25 CPU minutes in 98, beside up to seven others.
+(the references 2.3 %). About 25 CPU minutes in 98, next to up to seven others.
 """
 
 from configs import seq_attention_large

@@ -1,9 +1,9 @@
-"""A larger seq_bilstm for all pairs of up to 7 words a side: 19,993 of ../shared/data/en_kn.
+"""A larger seq_bilstm for all pairs of up to 7 words per side: 19,993 of ../shared/data/en_kn.
 
 python launch.py --config=configs/seq_bilstm_large.py --config.data.path=FOLDER
 
 Test n 1,999, seed 0: token accuracy 0.300 [0.289, 0.310], chrF++ 22.4 [21.6, 23.2], in 15 epochs
-and 10 min 38 s beside other work; valid 0.311 [0.300, 0.320] and 23.2, still rising. The nearest
+and 10 min 38 s (other work running); valid 0.311 [0.300, 0.320] and 23.2, still rising. The nearest
 training sentence: 0.211 [0.202, 0.222] and 27.7 [26.8, 28.6].
 """
 

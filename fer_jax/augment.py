@@ -177,7 +177,7 @@ def random_cutout(key, images, *, size, probability):
 
     The centre is uniform over the pixels, so the square may be clipped at the border, as in the
     paper. The paper fills with 0 after normalisation, that is with the mean of the data; here each
-    image's own mean a channel is used, so it works before and after normalisation alike.
+    image's own mean per channel is used, so it works before and after normalisation alike.
 
     Args:
       key: PRNG key.

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-MOMENTUM = 0.99  # of the running statistics, a step, as Keras
+MOMENTUM = 0.99  # of the running statistics, per step, as Keras
 EPSILON = 1e-3  # added to the variance, as Keras
 
 

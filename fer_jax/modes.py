@@ -1,4 +1,4 @@
-"""What `launch.py --mode=` does for facial expressions, one function a mode."""
+"""What `launch.py --mode=` does for facial expressions, one function per mode."""
 
 import functools
 import json

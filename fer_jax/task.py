@@ -175,11 +175,11 @@ def make_task(config, model, dataset, splits) -> Task:
             mutable=["batch_stats"],
         )
         weights = batch["mask"] * class_weights[batch["label"]]
-        entropy = metrics.masked_mean(optax.softmax_cross_entropy(logits, targets), weights)
+        entropy = metrics.masked_total(optax.softmax_cross_entropy(logits, targets), weights)
         value = metrics.safe_divide(entropy) + l2_penalty(params, c)
         sums = {
-            "loss": metrics.Mean(value * batch["mask"].sum(), batch["mask"].sum()),
-            "accuracy": metrics.masked_mean(hits(logits, batch["label"]), batch["mask"]),
+            "loss": metrics.TotalAndCount(value * batch["mask"].sum(), batch["mask"].sum()),
+            "accuracy": metrics.masked_total(hits(logits, batch["label"]), batch["mask"]),
         }
         return value, (sums, new.get("batch_stats", {}))
 
@@ -195,8 +195,8 @@ def make_task(config, model, dataset, splits) -> Task:
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         entropy = entropy + l2_penalty(variables["params"], c)
         return {
-            "loss": metrics.masked_mean(entropy, batch["mask"]),
-            "accuracy": metrics.masked_mean(hits(logits, batch["label"]), batch["mask"]),
+            "loss": metrics.masked_total(entropy, batch["mask"]),
+            "accuracy": metrics.masked_total(hits(logits, batch["label"]), batch["mask"]),
         }
 
     return Task(

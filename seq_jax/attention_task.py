@@ -1,6 +1,6 @@
 """Sentence pairs as a task for an encoder-decoder: its batches, its loss, its score.
 
-B = rows of a batch, T = tokens a side with <start> and <end>, V = target vocabulary.
+B = rows of a batch, T = tokens per side with <start> and <end>, V = target vocabulary.
 """
 
 import math
@@ -87,7 +87,8 @@ def init_model(model, key):
 
 
 def make_sums(vocabulary, *, label_smoothing):
-    """(logits f32[B, T - 1, V], batch) -> (Mean to minimise, {name: Mean}), over real tokens.
+    """(logits f32[B, T - 1, V], batch) -> what to minimise, {name: metric}, as TotalAndCount, over
+    real tokens.
 
     loss: cross-entropy of each target token after <start>, <end> included, in nats.
     accuracy: of the likeliest token, given the true ones before it (teacher forcing).
@@ -105,9 +106,9 @@ def make_sums(vocabulary, *, label_smoothing):
             normaliser - logits.mean(-1)
         )
         hits = (logits.argmax(-1) == target).astype(logits.dtype)
-        return metrics.masked_mean(smoothed, real), {
-            "loss": metrics.masked_mean(entropy, real),
-            "accuracy": metrics.masked_mean(hits, real),
+        return metrics.masked_total(smoothed, real), {
+            "loss": metrics.masked_total(entropy, real),
+            "accuracy": metrics.masked_total(hits, real),
         }
 
     return sums

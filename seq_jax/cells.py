@@ -2,7 +2,7 @@
 
 B = batch, T = time steps, D = input features, H = units, G = gates of the cell. The parameters are
 named and laid out as in Keras, a dict of
-    kernel            f32[D, G*H]  input weights W, one block of H columns a gate
+    kernel            f32[D, G*H]  input weights W, one block of H columns per gate
     recurrent_kernel  f32[H, G*H]  recurrent weights U, in the same order of gates
     bias              f32[G*H], or f32[2, G*H] where the cell has one for W and one for U
 In the equations a row vector is multiplied from the left, `.` is the elementwise product, s the
@@ -86,7 +86,7 @@ def gru_reset_before(params, carry, projected, drop=None) -> GRUCarry:
         r  = s(x W_r + h U_r + b_r)                          reset gate
         n  = tanh(x W_n + (r . h) U_n + b_n)                 candidate
         h' = z . h + (1 - z) . n
-    The candidate waits for r, so this form alone needs two recurrent matmuls a step, together of
+    The candidate waits for r, so this form alone needs two recurrent matmuls per step, together of
     the size of the one of `gru`.
     """
     units = carry.h.shape[-1]
@@ -165,7 +165,7 @@ def kernel_init(key, shape, dtype=jnp.float32):
 
 
 def orthogonal_gates(key, shape, dtype=jnp.float32):
-    """f32[H, G*H] of random orthogonal f32[H, H], one a gate (Saxe et al. 2014).
+    """f32[H, G*H] of random orthogonal f32[H, H], one per gate (Saxe et al. 2014).
 
     At the start each gate then keeps the length of h. Not what Keras does: see `orthogonal_kernel`.
     """

@@ -134,7 +134,7 @@ def read(source: Source, *, skip_empty: bool = False, title: str = "reading") ->
                 side = 1 if sides[0].strip() else 0
                 raise UserError(
                     f"{source.paths[-side]} line {number}: the {name_of(source.languages[side])} "
-                    "side is empty and the other is not. Mend the line; or, if the lines around "
+                    "side is empty and the other is not. Fix the line; or, if the lines around "
                     "it do belong together, set skip_empty."
                 )
             yield line
@@ -171,7 +171,8 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
             )
         if len(raw) == MAX_LINE:
             raise UserError(
-                f"{path} line {number}: longer than {MAX_LINE} bytes; expected a sentence a line."
+                f"{path} line {number}: longer than {MAX_LINE} bytes; expected one sentence "
+                "per line."
             )
         try:
             line = raw.rstrip(b"\r\n").decode()

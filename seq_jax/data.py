@@ -1,6 +1,6 @@
 """The sentence pairs that a run trains and is judged on.
 
-Letters: N pairs, T tokens a side with <start> and <end> where they are used.
+Letters: N pairs, T tokens per side with <start> and <end> where they are used.
 """
 
 import hashlib
@@ -168,7 +168,7 @@ def encode_pairs(
 
     Raises:
         UserError: an unknown word, where the vocabulary has no <unk>.
-        ValueError: a sentence has more tokens than T: they are never cut in silence.
+        ValueError: a sentence has more tokens than T: they are never cut silently.
     """
     sides = {
         "source": [encode(source, sentence) for sentence in pairs.source],

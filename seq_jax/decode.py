@@ -131,7 +131,7 @@ def search(
             jax.tree.map(reordered, state),
         )
 
-    # one hypothesis a sentence to begin with, or all K would be the same
+    # one hypothesis per sentence to begin with, or all K would be the same
     first = jnp.where(jnp.arange(beam) == 0, 0.0, FAR)[None]
     b = _Beam(
         t=jnp.array(0, jnp.int32),

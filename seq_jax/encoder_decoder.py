@@ -73,7 +73,7 @@ class EncoderDecoder(nn.Module):
     lexical: bool  # the lexical term
     reset_after: bool  # gru only, see cells.py
     recurrent_init: str  # 'kernel', as Keras, or 'gates'; see cells.py
-    dropout: float  # of embeddings, between layers and of the readout: one mask a sequence
+    dropout: float  # of embeddings, between layers and of the readout: one mask per sequence
     word_dropout: float  # share of the tokens of both sides that the net reads as <unk>
     bfloat16: bool  # matrix products, with f32 sums; all else is f32
 

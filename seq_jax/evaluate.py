@@ -1,6 +1,6 @@
-"""Scores of translations on every split, beside those of the baselines: eval.json and the table.
+"""Scores of translations on every split, next to those of the baselines: eval.json and the table.
 
-N = sentences of a split, T = tokens a side.
+N = sentences of a split, T = tokens per side.
 """
 
 import json

@@ -108,11 +108,11 @@ def describe(sides: dict[str, Side]) -> str:
     row("different words", [">" * (not s.exact) + f"{s.distinct:,}" for s in both])
     row("words that occur once", [f"{s.once:,}" if s.exact else "not counted" for s in both])
     row("Heaps' law: exponent", [f"{heaps(s.growth)[1]:.2f}" for s in both])
-    row("words a sentence: mean", [f"{s.words / s.sentences:.1f}" for s in both])
+    row("words per sentence: mean", [f"{s.words / s.sentences:.1f}" for s in both])
     for percent in (50, 95, 99, 100):
         title = "longest" if percent == 100 else f"{percent} % have at most"
         row(f"  {title}", [str(_percentile(s.lengths, percent)) for s in both])
-    lines += ["", f"{'words a sentence':>16s}" + "".join(f"{name:>14s}" for name in sides)]
+    lines += ["", f"{'words':>16s}" + "".join(f"{name:>14s}" for name in sides)]
     longest = max(length for s in both for length in s.lengths)
     for length in range(min(longest, 20) + 1):
         counts = [s.lengths.get(length, 0) for s in both]
@@ -143,7 +143,7 @@ def draw(sides: dict[str, Side], path: Path, title: str, languages=LANGUAGES) ->
         panels[name].barh(range(len(words)), counts, color=f"C{number}")
         panels[name].set_yticks(range(len(words)), words)
         panels[name].set(title=f"most common {name} words", xlabel="occurrences")
-    panels["lengths"].set(xlabel="words a sentence (up to 30)", ylabel="sentences")
+    panels["lengths"].set(xlabel="words per sentence (up to 30)", ylabel="sentences")
     panels["growth"].set(xlabel="words read", ylabel="different words")
     for name in ("lengths", "growth"):
         panels[name].legend()

@@ -8,7 +8,7 @@ from seq_jax.corpus import Line
 from seq_jax.text import (
     PUNCTUATION,
     WordCounts,
-    mend_kannada,
+    fix_kannada,
     normalise,
     script_check,
     tokenise,
@@ -70,14 +70,14 @@ def filter_lines(
         max_source_words, max_target_words: at most so many.
         source_script, target_script: each word is made of letters of this script, not digits; see
             text.script_check. '' for any.
-        mend_script: whether the target goes through text.mend_kannada first.
+        mend_script: whether the target goes through text.fix_kannada first.
         remove_duplicates: of pairs with the same tokens on both sides, only the first is kept.
         max_tokens: longer pairs are removed, or else one very long sentence would fill all others
             with <PAD>. Counts <start> and <end>.
         markers: whether <start> and <end> will be added.
         languages: what source and target are called in the report.
         max_pairs: of more pairs a random choice is kept, always the same. Bounds the memory, to
-            about 0.5 KB a pair.
+            about 0.5 KB per pair.
     """
     if punctuation not in PUNCTUATION:
         raise UserError(f"punctuation must be 'strip' or 'keep', got {punctuation!r}.")
@@ -102,7 +102,7 @@ def filter_lines(
             removed[reason] += 1
             continue
         if mend_script:
-            pair[1] = mend_kannada(normalise(pair[1]))
+            pair[1] = fix_kannada(normalise(pair[1]))
         target = tokenise(pair[1])
         if reason := _objection(target_checks, target):
             removed[reason] += 1

@@ -2,8 +2,8 @@
 
 encoder_decoder.py has the others, `make_model` all.
 
-B = batch, T = tokens a side, D = embedding, H = units, V = target vocabulary. A model is called as
-`model.apply(variables, source, train=...)` with source i32[B, T], 0 after the last token, and
+B = batch, T = tokens per side, D = embedding, H = units, V = target vocabulary. A model is called
+as `model.apply(variables, source, train=...)` with source i32[B, T], 0 after the last token, and
 returns logits f32[B, T, V]; in training it draws from the 'dropout' key.
 """
 

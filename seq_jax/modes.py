@@ -1,4 +1,4 @@
-"""What `launch.py --mode=` does for sentences, one function a mode."""
+"""What `launch.py --mode=` does for sentences, one function per mode."""
 
 import sys
 from pathlib import Path

@@ -52,7 +52,7 @@ def scan(
 ):
     """Runs a cell over time.
 
-    The input of all steps is projected by one matmul; the scan itself has one matmul a step.
+    The input of all steps is projected by one matmul; the scan itself has one matmul per step.
 
     Args:
       cell: of `cells.make_cell`.
@@ -141,9 +141,9 @@ class Recurrent(nn.Module):
     """One recurrent layer, initialised as in Keras but for `recurrent_init`.
 
     Parameters, carry and outputs are f32 (see cells.py).
-    In training, dropout draws from the 'dropout' key. Both kinds use one mask a sequence, the same
-    at every step and for every gate (Gal & Ghahramani 2016, the tied form). With recurrent dropout
-    Keras draws one for each gate, which takes a matmul for each.
+    In training, dropout draws from the 'dropout' key. Both kinds use one mask per sequence, the
+    same at every step and for every gate (Gal & Ghahramani 2016, the tied form). With recurrent
+    dropout Keras draws one for each gate, which takes a matmul for each.
     """
 
     cell: str  # simple_rnn, gru or lstm

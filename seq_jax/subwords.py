@@ -18,7 +18,7 @@ from train_jax.run.errors import UserError
 
 KINDS = ("bpe", "unigram", "char")
 SPACE = "\u2581"  # what sentencepiece writes for the space before a word
-MEND = "Train anew, or use the file that the run wrote."
+MEND = "Train again, or use the file that the run wrote."
 
 
 class Subwords(NamedTuple):

@@ -1,6 +1,6 @@
 """Sentence pairs as a task: from a config to vocabularies, model and loss.
 
-B = rows of a batch, T = tokens a side, V = target vocabulary.
+B = rows of a batch, T = tokens per side, V = target vocabulary.
 """
 
 import functools
@@ -166,7 +166,7 @@ def make_task(config, model, dataset, splits, vocabularies) -> Task:
 
 
 def make_sums(vocabulary, *, count_pad):
-    """(logits f32[B, T, V], batch) -> {name: Mean}, over tokens and not over sentences.
+    """(logits f32[B, T, V], batch) -> {name: TotalAndCount}, over tokens and not over sentences.
 
     loss: cross-entropy of the real target tokens, <start> and <end> included. With `count_pad` of
         every position, as in the original study: predicting <PAD> then lowers it, all the more the
@@ -188,9 +188,9 @@ def make_sums(vocabulary, *, count_pad):
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)
         hits = (greedy(logits, **ids) == target).astype(every.dtype)
         return {
-            "loss": metrics.masked_mean(entropy, every if count_pad else real),
-            "accuracy": metrics.masked_mean(hits, counted),
-            "accuracy_pad_counted": metrics.masked_mean(hits, every),
+            "loss": metrics.masked_total(entropy, every if count_pad else real),
+            "accuracy": metrics.masked_total(hits, counted),
+            "accuracy_pad_counted": metrics.masked_total(hits, every),
         }
 
     return sums

@@ -93,7 +93,7 @@ def tokenise(text: str, punctuation: str = "strip") -> list[str]:
     return words
 
 
-def mend_kannada(text: str) -> str:
+def fix_kannada(text: str) -> str:
     """What was typed wrongly and looks right: joiners next to no virama, or more than one of them,
     go; the digit 0 between letters becomes the anusvara. For text that is in NFC; letters of other
     scripts keep their joiners, which Hindi and Persian need."""
@@ -294,5 +294,5 @@ def check_same(vocabulary: Vocabulary, sha256: str, name: str) -> None:
         raise UserError(
             f"{name}: another vocabulary ({len(vocabulary.words)} words, SHA-256 "
             f"{vocabulary.sha256[:12]}) than that of the run ({sha256[:12]}). Use the files that "
-            "this run wrote, or train anew."
+            "this run wrote, or train again."
         )

@@ -48,7 +48,7 @@ def read_lines(inputs: str) -> list[str]:
         if looks_like_a_path or isinstance(error, PermissionError):
             raise UserError(
                 f"--inputs={inputs}: cannot be read ({error.strerror}). Give a sentence, a file "
-                "with a sentence a line, or - for stdin."
+                "with one sentence per line, or - for stdin."
             ) from error
         return [inputs]
     return _decode(raw, inputs)

@@ -177,7 +177,7 @@ def read_vocabulary(path: Path, sha256: str):
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: the vocabulary of the run cannot be read ({error}). Run the same "
-            "command with --mode=train again: it is written anew."
+            "command with --mode=train again: it is written again."
         ) from error
     vocabulary = text.from_json(content, str(path))
     text.check_same(vocabulary, sha256, str(path))

@@ -1,4 +1,4 @@
-"""Dropout that draws one random byte an element, where flax's draws four (Srivastava et al. 2014).
+"""Dropout that draws one random byte per element, where flax's draws four (Srivastava et al. 2014).
 
 On a CPU the bits are most of what dropout costs: of f32[256, 50, 1024] it takes 40 ms in place of
 128 (2 cores, threefry, benchmarks/NOTES.md).

@@ -26,7 +26,7 @@ from train_jax.plateau import check_count, check_min_delta, improves, worst_valu
 
 
 class EarlyStopState(NamedTuple):
-    """Changes once an epoch, and belongs in the checkpoint."""
+    """Changes once per epoch, and belongs in the checkpoint."""
 
     best: jax.Array  # f32[], best value so far; the worst possible one before the first
     best_epoch: jax.Array  # i32[], whose weights to restore; -1 before the first

@@ -15,7 +15,7 @@ import numpy as np
 
 from train_jax import metrics as metrics_lib
 
-MAX_STEPS_A_CALL = 512
+MAX_STEPS_PER_CALL = 512
 
 
 def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, after_call,
@@ -51,7 +51,7 @@ def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, a
     return state
 
 
-def steps_a_call(steps, *, platform, on_cpu) -> int:
+def default_steps_per_call(steps, *, platform, on_cpu) -> int:
     """Training steps of one compiled call, where the config leaves it open.
 
     Elsewhere than on a CPU the host should not be waited for: the whole epoch of `steps` is one
@@ -60,7 +60,7 @@ def steps_a_call(steps, *, platform, on_cpu) -> int:
     """
     if platform == "cpu":
         return min(on_cpu, steps)
-    return math.ceil(steps / math.ceil(steps / MAX_STEPS_A_CALL))
+    return math.ceil(steps / math.ceil(steps / MAX_STEPS_PER_CALL))
 
 
 def evaluate(

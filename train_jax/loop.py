@@ -15,10 +15,10 @@ import numpy as np
 from train_jax import early_stop, parallel
 from train_jax import metrics as metrics_lib
 from train_jax.epoch import (
+    default_steps_per_call,
     epoch_order,
     evaluate,
     size_of,
-    steps_a_call,
     steps_of,
     train_epoch,
 )
@@ -54,7 +54,7 @@ def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
     size = size_of(task.train)
     length = task.train.get("length")
     steps = steps_of(size, batch_size, length)
-    steps_per_call = settings.steps_per_call or steps_a_call(
+    steps_per_call = settings.steps_per_call or default_steps_per_call(
         steps, platform=parallel.platform_of(mesh), on_cpu=task.steps_per_call_on_cpu
     )
     data, valid = (parallel.shard_rows(split, mesh) for split in (task.train, task.valid))

@@ -12,36 +12,36 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Mean(NamedTuple):
-    """A mean that is not divided yet, so that batches of unequal size add up correctly."""
+class TotalAndCount(NamedTuple):
+    """A mean before the division, so that batches of unequal size add up correctly."""
 
     total: jax.Array  # f32[], sum over unmasked items
     count: jax.Array  # f32[], number of unmasked items
 
 
-def masked_mean(values, mask) -> Mean:
+def masked_total(values, mask) -> TotalAndCount:
     """The sum and count of `values` f32[...] where `mask` f32[...] of the same shape is 1."""
-    return Mean((values * mask).sum(), mask.sum())
+    return TotalAndCount((values * mask).sum(), mask.sum())
 
 
 def add(a: dict, b: dict) -> dict:
-    """Adds two dicts of Mean."""
+    """Adds two dicts of TotalAndCount."""
     return jax.tree.map(jnp.add, a, b)
 
 
 def total(batches: list[dict]) -> dict:
-    """The sum of dicts of Mean, in order, as numpy: one transfer from the device, where `add` would
-    start four programs a batch."""
+    """The sum of dicts of TotalAndCount, in order, as numpy: one transfer from the device, where
+    `add` would start four programs per batch."""
     return functools.reduce(functools.partial(jax.tree.map, np.add), jax.device_get(batches))
 
 
-def safe_divide(mean: Mean) -> jax.Array:
+def safe_divide(mean: TotalAndCount) -> jax.Array:
     """total / count as f32[]; 0 with zero gradient where nothing was counted."""
     return mean.total / jnp.where(mean.count > 0, mean.count, 1)
 
 
 def compute(metrics: dict) -> dict[str, float]:
-    """Divides every Mean: the one transfer from the device. 'loss' comes first."""
+    """Divides every TotalAndCount: the one transfer from the device. 'loss' comes first."""
     means = jax.device_get(metrics)
     names = sorted(means, key=lambda name: (name != "loss", name))
     return {name: float(means[name].total / (means[name].count or 1)) for name in names}

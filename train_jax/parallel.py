@@ -162,7 +162,7 @@ def main_first():
 def agree(signum: int | None) -> int | None:
     """The signal that any process got, so that all stop at the same step; None where none did.
 
-    With many processes this waits for the step in progress: one exchange a call of the step.
+    With many processes this waits for the step in progress: one exchange per call of the step.
     """
     if jax.process_count() == 1:
         return signum

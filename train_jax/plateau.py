@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 
 class PlateauState(NamedTuple):
-    """Changes once an epoch, and belongs in the checkpoint."""
+    """Changes once per epoch, and belongs in the checkpoint."""
 
     scale: jax.Array  # f32[], multiplies the learning rate of the schedule
     best: jax.Array  # f32[], best value so far; the worst possible one before the first epoch

@@ -50,7 +50,7 @@ class Settings:
     epochs: int  # passes over the train split, at most
     batch_size: int  # examples
     eval_batch_size: int  # examples
-    steps_per_call: int  # training steps in one compiled call; 0: see `epoch.steps_a_call`
+    steps_per_call: int  # in one compiled call; 0: see `epoch.default_steps_per_call`
     ema_decay: float  # of the moving average that is validated in place of the parameters; 0 = off
     devices: int  # that share each batch, of all processes; 0 for all
     optimizer: Optimizer

@@ -31,10 +31,10 @@ class TrainState:
 
 
 def create(*, variables, optimizer, plateau, early_stop, metrics, ema_decay, key) -> TrainState:
-    """The state before the first step. `metrics` is a dict of Mean that are all 0."""
+    """The state before the first step. `metrics` is a dict of TotalAndCount that are all 0."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
 
-    @jax.jit  # one program, not one an array, which takes a second
+    @jax.jit  # one program, not one per array, which takes a second
     def begin(params, batch_stats):
         # copies: the state is donated, and no buffer may be in it twice
         ema = jax.tree.map(jnp.copy, (params, batch_stats)) if ema_decay else None

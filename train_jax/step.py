@@ -1,6 +1,6 @@
 """Where jit lives: the training step and the evaluation step.
 
-K = steps a call, B = batch size.
+K = steps per call, B = batch size.
 """
 
 import jax
@@ -89,7 +89,7 @@ def make_eval_step(evaluate, mesh):
 
 
 def take(data, index, mask, mesh, columns=None):
-    """The rows `index` i32[B] of every array of `data`, with `mask` f32[B] beside them.
+    """The rows `index` i32[B] of every array of `data`, with `mask` f32[B] next to them.
 
     `columns`: only so many of the second axis, where there is one; None for all.
 

@@ -23,7 +23,7 @@ class Task(NamedTuple):
     init: Callable[[jax.Array], dict]
     # (params, batch_stats, batch, key) -> (loss f32[], (metrics, new batch_stats)), for training
     loss: Callable[..., tuple[jax.Array, tuple[dict, dict]]]
-    # ({'params', 'batch_stats'}, batch) -> metrics, a dict of train_jax.metrics.Mean
+    # ({'params', 'batch_stats'}, batch) -> metrics, a dict of train_jax.metrics.TotalAndCount
     evaluate: Callable[[dict, Batch], dict]
     # arrays on the host; they are moved to the device once. 'length' i32[N], where it is there, has
     # a meaning: see epoch.py

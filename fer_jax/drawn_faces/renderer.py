@@ -6,7 +6,7 @@ noise. Each layer is one function: it turns distances into a soft mask in [0, 1]
 over the canvas there (`paint`). Nothing is drawn at a higher resolution and shrunk: a mask that
 ramps over one pixel is already smooth.
 
-Letters: N images, S = 48 pixels a side. x, y f32[N, S, S] are coordinates of the pixel centres in
+Letters: N images, S = 48 pixels per side. x, y f32[N, S, S] are coordinates of the pixel centres in
 units of half the image, x to the right, y DOWN. Every parameter is f32[N, 1, 1], a length in those
 units or a tone in [0, 1] (0 black, 1 white).
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-S = 48  # pixels a side
+S = 48  # pixels per side
 PIXEL = 2.0 / S  # its width in our units
 EYE_X, EYE_Y, MOUTH_Y = 0.33, -0.14, 0.50  # where the features of a face at rest are
 
@@ -35,7 +35,7 @@ class Expression(NamedTuple):
     upper_lip: float  # how far the middle of the upper lip is pulled up (AU10)
     teeth: float  # share of the open mouth that the upper teeth fill
     lip_corner: float  # lift of the very corners alone
-    nose_wrinkle: float  # strength of the lines on the bridge and beside the nose (AU9)
+    nose_wrinkle: float  # strength of the lines on the bridge and next to the nose (AU9)
 
 
 # fmt: off

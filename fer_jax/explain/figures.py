@@ -18,7 +18,7 @@ def draw_features(features: dict[str, np.ndarray], path: Path, title: str) -> No
     Each map has its own range from dark to bright; one that is the same everywhere is black.
     """
     board = np.full((len(features) * CELL, FIRST * CELL), np.nan, np.float32)
-    height, width = (n / 120 for n in board.shape)  # about one dot a pixel
+    height, width = (n / 120 for n in board.shape)  # about one dot per pixel
     figure = new_figure(1.2 + width, 0.4 + height)
     axes = figure.subplots()
     for row, maps in enumerate(features.values()):

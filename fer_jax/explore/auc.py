@@ -34,7 +34,7 @@ def auc_map(first, second, *, resamples: int, seed: int) -> AucMap:
     """Areas for the pixels of two classes, u8[N1, G, G] and u8[N2, G, G].
 
     The interval holds the middle 95 % of `resamples` bootstrap resamples (0: no interval), each
-    class drawn anew with replacement. Drawing N images anew draws the histogram of a pixel from a
+    class drawn again with replacement. Drawing N images again draws the histogram of a pixel from a
     multinomial distribution, so the histograms are drawn and the images are not.
     """
     grid = first.shape[1]

@@ -9,7 +9,7 @@ from train_jax.report.figure import new_figure, save_figure
 
 
 def draw_counts(counts: dict[str, dict[str, int]], path: Path, title: str) -> None:
-    """Bars of the images of each class, one colour a split."""
+    """Bars of the images of each class, one colour per split."""
     figure = new_figure(9, 4.5)
     axes = figure.subplots()
     width = 0.8 / len(counts)

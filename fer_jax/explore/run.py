@@ -245,7 +245,7 @@ def describe_near_twins(near_twins, splits) -> str:
 
 
 def describe_auc(result: AucMap, title, c, original, others) -> str:
-    """The areas with their intervals; beside the original's where there are some to compare."""
+    """The areas with their intervals; next to the original's where there are some to compare."""
     lines = [
         f"\nAUC by pixel: {title}",
         f"images shrunk to {c.grid}x{c.grid} ({c.resampling}); above 0.5 the pixel is brighter in "

@@ -1,4 +1,4 @@
-"""The competition's CSV: emotion (0..6), pixels (2,304 integers), Usage, one image a row."""
+"""The competition's CSV: emotion (0..6), pixels (2,304 integers), Usage, one image per row."""
 
 import csv
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def _lines(file, path: Path) -> Iterator[str]:
         if len(line) == MAX_LINE:
             raise UserError(
                 f"{path} line {number}: longer than {MAX_LINE} characters; expected "
-                "2,304 pixels a line. Is it the right file?"
+                "2,304 pixels per line. Is it the right file?"
             )
         if "\0" in line:
             raise UserError(

@@ -29,11 +29,11 @@ def decode(data: bytes, name: str) -> np.ndarray:
             f"{name}: expected 48x48 pixels, found {image.width}x{image.height}. "
             "Use the original images, or resize it."
         )
-    # Pillow narrows a 16-bit RGB PNG to 8 bits in silence; the depth stands at byte 24 (IHDR).
+    # Pillow narrows a 16-bit RGB PNG to 8 bits silently; the depth stands at byte 24 (IHDR).
     depth = data[24] if image.format == "PNG" else 8
     if depth != 8 or image.mode in ("1", "I", "F", "I;16", "I;16B"):
         raise UserError(
-            f"{name}: expected 8 bits a pixel, found another depth (mode "
+            f"{name}: expected 8 bits per pixel, found another depth (mode "
             f"{image.mode}). Convert it to 8-bit grey."
         )
     try:

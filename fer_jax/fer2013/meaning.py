@@ -22,7 +22,7 @@ MIN_AGREEING = 0.5
 
 
 def check(splits: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
-    """Refuses labels that stand for other classes, or beside other images, than in FER-2013.
+    """Refuses labels that stand for other classes, or come with other images, than in FER-2013.
 
     Args:
         splits: {split: (images u8[N, 48, 48], labels i32[N])}.

@@ -82,7 +82,7 @@ def check_regular(status: os.stat_result, path: Path) -> None:
 
 
 def _check_top(folders: set[str], names: list[str], path: Path) -> None:
-    # A third folder (validation/) left out in silence would be a trap; a loose licence is not.
+    # A third folder (validation/) left out silently would be a trap; a loose licence is not.
     if not folders & {"train", "test"} or folders - {"train", "test"}:
         raise UserError(
             f"{path}: wrong layout. Expected {LAYOUT}; found at the top: "
@@ -105,7 +105,7 @@ def folder_files(root: Path) -> list[Parts]:
     _check_top(tops, names, root)
 
     def fail(error: OSError):
-        raise error  # os.walk would skip the folder in silence
+        raise error  # os.walk would skip the folder silently
 
     found = []
     with readable(root):
@@ -190,7 +190,7 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[tuple[Parts, 
         if info.compress_type not in METHODS:
             raise UserError(
                 f"{path}: entry {info.filename!r} is packed by method {info.compress_type}. "
-                "Expected deflate: pack it anew with zip, or give the unpacked folder."
+                "Expected deflate: pack it again with zip, or give the unpacked folder."
             )
         if not info.is_dir() and not _is_junk(parts):
             _check_size(info.file_size, f"{path}: {info.filename}")

@@ -36,7 +36,7 @@ def sections(run: Run) -> list[Section]:
 
 
 def score_section(result: dict) -> Section:
-    """Every split, all images and those without twins in train, beside the baseline."""
+    """Every split, all images and those without twins in train, next to the baseline."""
     rows = list(result["splits"].items())
     rows += twin_free_rows(result)
     header = ["split", "n", "accuracy [95 %]", "majority", "recall", "F1", "top 2", "NLL", "ECE"]
@@ -72,7 +72,7 @@ def confusion(name, scores):
 
 
 def recall(splits):
-    """Share of each class that is found, with 95 % Wilson intervals, a colour a split."""
+    """Share of each class that is found, with 95 % Wilson intervals, a colour per split."""
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
     height = 0.8 / len(splits)

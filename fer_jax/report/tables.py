@@ -39,7 +39,7 @@ def twin_free_rows(result) -> list[tuple[str, dict]]:
 
 
 def score_table(result, workdir) -> str:
-    """eval.json as a table, the majority-class baseline beside each accuracy."""
+    """eval.json as a table, the majority-class baseline next to each accuracy."""
     view = VIEW_WORDS[result["tta"]]
     lines = [
         f"scores of {result['weights']} (epoch {result['epoch']}) on {result['data']}, {view} "

@@ -16,7 +16,7 @@ METRICS = {"token accuracy": ("token_accuracy", 3), "chrF++": ("chrf++", 1), "BL
 
 
 def main_score(result: dict) -> Score:
-    """chrF++ on the last split of eval.json, beside the best baseline."""
+    """chrF++ on the last split of eval.json, next to the best baseline."""
     name = list(result["splits"])[-1]
     s = result["splits"][name]
     baselines = result["baselines"].get(name, {})
@@ -25,7 +25,7 @@ def main_score(result: dict) -> Score:
 
 
 def sections(run: Run) -> list[Section]:
-    """Scores beside the baselines of eval.json, and samples of translations.tsv."""
+    """Scores next to the baselines of eval.json, and samples of translations.tsv."""
     if not run.scores:
         return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
     return [score_section(run.scores), translation_section(run)]

@@ -19,7 +19,7 @@ def describe(dataset, splits, vocabularies, tokens, languages=("English", "Kanna
         f"{language} {len(vocabulary.words):,}"
         for language, vocabulary in zip(languages, vocabularies, strict=True)
     )
-    lines.append(f"vocabularies: {sizes}, <PAD> and its like included; {tokens} tokens a side")
+    lines.append(f"vocabularies: {sizes}, <PAD> and its like included; {tokens} tokens per side")
     return "\n".join(lines)
 
 

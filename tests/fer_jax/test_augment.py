@@ -180,7 +180,7 @@ def test_zoom_above_one_shrinks_the_picture():
     matrices = augment.affine_matrices(key, n, size, size, **magnitudes)
     _, rows, columns, _, _ = drawn_parameters(matrices, size, size)
     areas = augment.random_affine(key, jnp.asarray(images), **magnitudes).sum((1, 2, 3))
-    # Each side of 12 becomes 12 / scale; sampling the edge can cost one pixel a side.
+    # Each side of 12 becomes 12 / scale; sampling the edge can cost one pixel per side.
     assert ((12 / rows - 1) * (12 / columns - 1) < areas).all()
     assert ((12 / rows + 1) * (12 / columns + 1) > areas).all()
     assert rows.max() > 1.3 and rows.min() < 0.7

@@ -16,7 +16,7 @@ def splits():
 
 @pytest.fixture(scope="module")
 def prototypes():
-    """One straight, clean face a class, all of the same person: {name: f32[48, 48]}."""
+    """One straight, clean face per class, all of the same person: {name: f32[48, 48]}."""
     images, labels = drawn_faces.draw(14, seed=0, nuisance=0.0)
     return {name: images[labels == k][0].astype(np.float32) for k, name in enumerate(NAMES)}
 
@@ -84,7 +84,7 @@ def test_same_seed_same_faces_and_another_seed_others():
 def test_the_pixels_are_those_of_this_version(splits):
     """Statistics and some pixels, no hash: numpy builds may round a grey level differently.
 
-    When this fails because the drawing was changed on purpose, bump VERSION and record anew.
+    When this fails because the drawing was changed on purpose, bump VERSION and record again.
     """
     assert drawn_faces.VERSION == "1"
     images, labels = splits["train"]

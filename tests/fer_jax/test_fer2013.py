@@ -198,7 +198,7 @@ def test_a_folder_that_holds_one_source_stands_for_it(tmp_path):
     write_folder(tmp_path / "dir" / "archive", tree(sample()))
     (tmp_path / "csv").mkdir()
     write_csv(tmp_path / "csv" / "icml_face_data.csv", sample())
-    (tmp_path / "csv" / "test.csv").write_text("pixels\n")  # the competition has such beside it
+    (tmp_path / "csv" / "test.csv").write_text("pixels\n")  # the competition has such next to it
     forms = {name: source.find(tmp_path / name).form for name in ("zip", "dir", "csv")}
     assert forms == {"zip": "zip", "dir": "folder", "csv": "csv"}
     write_csv(tmp_path / "csv" / "fer2013.csv", sample())
@@ -234,7 +234,7 @@ def chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-# Grey, but RGB with 16 bits a channel: Pillow would narrow it to 8 in silence.
+# Grey, but RGB with 16 bits per channel: Pillow would narrow it to 8 silently.
 DEEP_RGB = (
     b"\x89PNG\r\n\x1a\n"
     + chunk(b"IHDR", struct.pack(">IIBBBBB", 48, 48, 16, 2, 0, 0, 0))

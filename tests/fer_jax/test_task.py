@@ -494,7 +494,7 @@ def test_too_many_blocks_are_refused():
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """A source of 10 images a class, and 2 a class in PublicTest."""
+    """A source of 10 images per class, and 2 per class in PublicTest."""
     splits = {"train": random_faces([10] * 7), "PublicTest": random_faces([2] * 7, seed=1)}
     dataset = DATASET._replace(splits=splits)
     paths = []

@@ -1,4 +1,4 @@
-"""Records what the real Keras callbacks do, into keras_callbacks.json beside this file.
+"""Records what the real Keras callbacks do, into keras_callbacks.json next to this file.
 
     pip install keras==3.15.0 torch==2.13.0
     KERAS_BACKEND=torch python tests/golden/make_keras_callbacks.py

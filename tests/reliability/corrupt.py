@@ -30,7 +30,7 @@ from absl import logging
 
 from train_jax import early_stop, loop, parallel, plateau
 from train_jax import state as state_lib
-from train_jax.metrics import Mean
+from train_jax.metrics import TotalAndCount
 from train_jax.run import weights
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
@@ -191,7 +191,7 @@ def make_state(seed):
         optimizer=optax.adam(0.1),
         plateau=plateau.init(PLATEAU),
         early_stop=early_stop.init(EARLY_STOP),
-        metrics={"loss": Mean(array(), array())},
+        metrics={"loss": TotalAndCount(array(), array())},
         ema_decay=0.9,
         key=jax.random.key(seed, impl="rbg"),
     )

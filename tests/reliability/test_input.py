@@ -75,7 +75,7 @@ def twins(count, agreeing, seed=0):
     "count, agreeing, refused",
     [(29, 0, False), (30, 14, True), (30, 15, False), (400, 70, True), (400, 380, False)],
 )
-def test_labels_beside_other_images_are_seen_by_the_twins(count, agreeing, refused, tmp_path):
+def test_labels_of_other_images_are_seen_by_the_twins(count, agreeing, refused, tmp_path):
     images, labels = twins(count, agreeing)
     half = count  # across splits too
     splits = {"train": (images[:half], labels[:half]), "PublicTest": (images[half:], labels[half:])}

@@ -370,7 +370,7 @@ def test_a_file_of_pairs_is_scored_with_the_vocabularies_of_the_run(run, tmp_pat
     modes.evaluate(config, workdir, inputs=str(path))
     found = json.loads((workdir / "eval.json").read_text())["splits"]["test"]
     out = capsys.readouterr().out
-    assert f"n 12, chrF++ {found['chrf++']:.1f} [" in out  # beside rounding to float16
+    assert f"n 12, chrF++ {found['chrf++']:.1f} [" in out  # apart from rounding to float16
     assert sorted(p.name for p in workdir.rglob("*")) == before
 
 
@@ -411,7 +411,7 @@ def test_attention_of_words_sums_the_pieces(run):
     assert weights[0, -1] == pytest.approx(np.mean([w[-1] for w in by_hand[:first]]), abs=1e-5)
 
 
-def test_pictures_are_drawn_beside_lines_that_have_none(run, tmp_path, capsys):
+def test_pictures_are_drawn_next_to_lines_that_have_none(run, tmp_path, capsys):
     pytest.importorskip("manimgx_fonts")  # its absence is told, too
     config, workdir = run
     path = tmp_path / "sentences.txt"

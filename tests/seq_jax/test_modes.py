@@ -55,7 +55,7 @@ def make_config(path, **fields):
     c.model.dense = 16
     c.train.epochs = 4
     c.train.seed = 1  # its first epoch, which is evaluated, says many different things
-    c.train.batch_size = 2  # 21 steps an epoch
+    c.train.batch_size = 2  # 21 steps per epoch
     c.train.eval_batch_size = 16
     c.train.steps_per_call = 8
     c.schedule.learning_rate = 3e-2
@@ -189,7 +189,7 @@ def test_eval_json_by_hand(run):
     assert len({said for _, _, said in found["train"]}) > 5  # or these tests would show little
 
 
-def test_baselines_are_fit_on_train_and_stand_beside_each_other_split(run):
+def test_baselines_are_fit_on_train_and_stand_next_to_each_other_split(run):
     assert list(run.eval["baselines"]) == ["valid", "test"]
     for name, scores in run.eval["baselines"].items():
         pairs = run.splits[name]

@@ -305,7 +305,7 @@ LOOPS = {"scan", "while"}
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("batch", "steps"), [(64, 7), (256, 50)])
 def test_one_loop_with_one_recurrent_matmul(kind, batch, steps):
-    """The input is projected outside the loop; its gradient needs two matmuls a step more."""
+    """The input is projected outside the loop; its gradient needs two matmuls per step more."""
     layer = Recurrent(units=H, unroll=1, **KINDS[kind])
     x, mask = jnp.ones((batch, steps, D)), jnp.ones((batch, steps))
     matmuls = 2 if kind == "gru_reset_before" else 1

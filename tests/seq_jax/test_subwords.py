@@ -101,7 +101,7 @@ def test_settings_that_cannot_be(settings):
         subwords.train(KANNADA, **settings)
 
 
-# text.mend_kannada and text.whole_graphemes
+# text.fix_kannada and text.whole_graphemes
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,6 @@ def test_settings_that_cannot_be(settings):
         (f"می{ZWNJ}خواهم", f"می{ZWNJ}خواهم"),  # Persian, which has none
     ],
 )
-def test_mend_kannada(before, after):
-    assert text.mend_kannada(before) == after
-    assert text.mend_kannada(after) == after
+def test_fix_kannada(before, after):
+    assert text.fix_kannada(before) == after
+    assert text.fix_kannada(after) == after

@@ -10,10 +10,10 @@ import pytest
 from train_jax import metrics
 from train_jax.epoch import (
     batches,
+    default_steps_per_call,
     epoch_order,
     evaluate,
     size_of,
-    steps_a_call,
     steps_of,
     train_epoch,
 )
@@ -69,8 +69,8 @@ def test_evaluation_of_a_ragged_split_equals_direct_computation(n, size):
         x = jnp.asarray(data["x"][index] * variables["w"])
         hits = jnp.asarray((data["x"][index] > 0) == data["y"][index], jnp.float32)
         return {
-            "loss": metrics.masked_mean(x, jnp.asarray(mask)),
-            "accuracy": metrics.masked_mean(hits, jnp.asarray(mask)),
+            "loss": metrics.masked_total(x, jnp.asarray(mask)),
+            "accuracy": metrics.masked_total(hits, jnp.asarray(mask)),
         }
 
     sums = evaluate(eval_step, {"w": 2.0}, data, n, size, after_call=calls.append)
@@ -139,7 +139,7 @@ def test_a_bad_loss_ends_the_epoch_at_most_one_call_later(bad_call):
     ],
 )
 def test_a_call_is_an_epoch_or_a_large_part_of_it_but_on_a_cpu(steps, platform, calls):
-    k = steps_a_call(steps, platform=platform, on_cpu=8)
+    k = default_steps_per_call(steps, platform=platform, on_cpu=8)
     assert [min(k, steps - first) for first in range(0, steps, k)] == calls
 
 
@@ -198,7 +198,7 @@ def test_evaluation_by_length_counts_each_example_once():
     def eval_step(variables, data, index, mask, columns):
         shapes.append((index.shape, columns))
         assert set(LENGTH[index]) == {columns}
-        return {"loss": metrics.masked_mean(jnp.asarray(data["x"][index]), jnp.asarray(mask))}
+        return {"loss": metrics.masked_total(jnp.asarray(data["x"][index]), jnp.asarray(mask))}
 
     sums = evaluate(eval_step, {}, data, 50, 8, length=LENGTH)
     assert metrics.compute(sums)["loss"] == pytest.approx(24.5)

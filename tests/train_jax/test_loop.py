@@ -71,8 +71,8 @@ def make_task(*, norm=True, train=None, valid=None) -> Task:
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
         hits = (logits.argmax(-1) == batch["y"]).astype(jnp.float32)
         return {
-            "loss": metrics.masked_mean(entropy, batch["mask"]),
-            "accuracy": metrics.masked_mean(hits, batch["mask"]),
+            "loss": metrics.masked_total(entropy, batch["mask"]),
+            "accuracy": metrics.masked_total(hits, batch["mask"]),
         }
 
     def loss(params, batch_stats, batch, key):
@@ -546,11 +546,11 @@ def test_the_plateau_cuts_the_rate_down_to_min_lr(plain_task, tmp_path):
 
 
 def test_the_plainest_task_trains_and_resumes(plain_task, tmp_path, monkeypatch):
-    """SGD, no batch norm, no moving average, one step a call, plateau and early stopping off."""
+    """SGD, no batch norm, no moving average, one step per call, plateau and early stopping off."""
     rows = fit_plain(plain_task, tmp_path / "one")
     assert [row["lr"] for row in rows] == pytest.approx([0.05] * 4)
     assert rows[-1]["loss"] < rows[0]["loss"]
-    monkeypatch.setattr(loop.Log, "progress", SignalAt(9 + 3, signal.SIGINT))  # 6 + 3 an epoch
+    monkeypatch.setattr(loop.Log, "progress", SignalAt(9 + 3, signal.SIGINT))  # 6 + 3 per epoch
     with pytest.raises(Interrupted, match="in epoch 2, after step 9;"):
         fit_plain(plain_task, tmp_path / "two")
     monkeypatch.undo()
@@ -604,7 +604,7 @@ def test_nan_or_infinity_in_the_data_names_epoch_step_and_the_last_good_checkpoi
     assert f"The last good checkpoint is {tmp_path / 'checkpoints' / '14'};" in str(error.value)
     assert "learning_rate" in str(error.value)
     assert snapshot(tmp_path) == before
-    fit_plain(plain_task, tmp_path)  # and mended data continue
+    fit_plain(plain_task, tmp_path)  # and fixed data continue
 
 
 def test_a_signal_does_not_save_a_state_that_is_nan(plain_task, tmp_path, monkeypatch):

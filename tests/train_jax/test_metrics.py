@@ -82,7 +82,7 @@ def test_masked_mean_counts_only_what_the_mask_keeps():
         for j in range(5):
             if mask[i, j]:
                 total, count = total + values[i, j], count + 1
-    mean = metrics.masked_mean(jnp.asarray(values), jnp.asarray(mask))
+    mean = metrics.masked_total(jnp.asarray(values), jnp.asarray(mask))
     assert float(mean.total) == pytest.approx(total, rel=1e-5)  # float32 sums
     assert float(mean.count) == count
     assert float(metrics.safe_divide(mean)) == pytest.approx(total / count, rel=1e-5)
@@ -97,7 +97,7 @@ def test_ragged_batches_add_up_to_the_unbatched_mean():
         rows = np.arange(first, first + size)
         mask = jnp.asarray((rows < n).astype(np.float32))
         batch = {
-            name: metrics.masked_mean(jnp.asarray(values[rows % n]), mask)
+            name: metrics.masked_total(jnp.asarray(values[rows % n]), mask)
             for name, values in columns.items()
         }
         total = batch if total is None else metrics.add(total, batch)
@@ -106,18 +106,18 @@ def test_ragged_batches_add_up_to_the_unbatched_mean():
 
 
 def test_compute_puts_the_loss_first_and_sorts_the_rest():
-    one = metrics.Mean(jnp.float32(3), jnp.float32(2))
+    one = metrics.TotalAndCount(jnp.float32(3), jnp.float32(2))
     found = metrics.compute({"top2": one, "loss": one, "accuracy": one})
     assert list(found) == ["loss", "accuracy", "top2"]
     assert found["loss"] == 1.5 and type(found["loss"]) is float
 
 
 def test_nothing_counted_is_zero_with_zero_gradient():
-    empty = metrics.Mean(jnp.float32(0), jnp.float32(0))
+    empty = metrics.TotalAndCount(jnp.float32(0), jnp.float32(0))
     assert metrics.compute({"loss": empty}) == {"loss": 0.0}
 
     def loss(values):
-        return metrics.safe_divide(metrics.masked_mean(values, jnp.zeros(3)))
+        return metrics.safe_divide(metrics.masked_total(values, jnp.zeros(3)))
 
     value, gradient = jax.value_and_grad(loss)(jnp.arange(3.0))
     assert float(value) == 0.0

@@ -24,7 +24,7 @@ SETTINGS = {
 
 # Each row is one epoch: value -> scale, wait, cooldown after it.
 TRACES = {
-    "patience counts bad epochs in a row; a good one starts anew": (
+    "patience counts bad epochs in a row; a good one starts again": (
         {},
         [
             (1.0, 1.0, 0, 0),

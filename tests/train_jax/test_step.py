@@ -53,8 +53,8 @@ def scores(logits, batch):
     entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
     hits = (logits.argmax(-1) == batch["y"]).astype(jnp.float32)
     return {
-        "loss": metrics.masked_mean(entropy, batch["mask"]),
-        "accuracy": metrics.masked_mean(hits, batch["mask"]),
+        "loss": metrics.masked_total(entropy, batch["mask"]),
+        "accuracy": metrics.masked_total(hits, batch["mask"]),
     }
 
 
@@ -70,7 +70,7 @@ def adam(rate):
 
 
 def zeros():
-    return metrics.Mean(jnp.float32(0), jnp.float32(0))
+    return metrics.TotalAndCount(jnp.float32(0), jnp.float32(0))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -257,7 +257,7 @@ def probe_step(*, rate=0.0):
 
     def loss(params, batch_stats, batch, key):
         value = (params["w"] * batch["x"] * batch["mask"]).sum()
-        noise = metrics.Mean(jax.random.uniform(key), jnp.float32(1))
+        noise = metrics.TotalAndCount(jax.random.uniform(key), jnp.float32(1))
         return value, ({"noise": noise}, batch_stats)
 
     optimizer = optax.sgd(rate)

@@ -1,4 +1,4 @@
-"""Several runs of one task beside each other, as one page."""
+"""Several runs of one task next to each other, as one page."""
 
 from train_jax.report.figure import new_figure, tick_whole_numbers
 from train_jax.report.page import Picture, Pictures, Section, Table, Text, svg
@@ -97,7 +97,7 @@ def _value(config, field) -> str:
 
 
 def histories(runs) -> list:
-    """One picture a metric, one colour a run; training dotted."""
+    """One picture per metric, one colour per run; training dotted."""
     with_rows = [run for run in runs if run.history and "val_loss" in run.history[0]]
     if not with_rows:
         return []

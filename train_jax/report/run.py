@@ -168,7 +168,7 @@ def history(run: Run) -> Section:
 
 
 def curve(rows, name, marks):
-    """A column of metrics.csv by epoch, with val_ beside it; `marks` {name: (epochs, color, ls)}"""
+    """A column of metrics.csv and its val_ by epoch; `marks` is {name: (epochs, color, ls)}."""
     figure = new_figure(4.6, 3.3)
     axes = figure.subplots()
     epochs = [row["epoch"] for row in rows]

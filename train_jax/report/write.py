@@ -78,6 +78,6 @@ def _told(run: Run, function):
         return function(run)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(
-            f"{run.workdir}: eval.json or a file beside it is not what this version of the program "
-            f"writes ({error!r}): run --mode=eval again"
+            f"{run.workdir}: eval.json or a file next to it is not what this version of the "
+            f"program writes ({error!r}): run --mode=eval again"
         ) from error

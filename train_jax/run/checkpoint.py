@@ -29,7 +29,7 @@ class Saved(NamedTuple):
 
     label: int  # name of its folder; grows with time
     metric: float | None  # the monitored value; None if saved in the middle of an epoch
-    record: dict[str, Any]  # JSON that was saved beside the state
+    record: dict[str, Any]  # JSON that was saved next to the state
 
 
 class Checkpoints:
@@ -99,7 +99,7 @@ class Checkpoints:
     def whole(self) -> list[Saved]:
         """The checkpoints that agree with their manifest, oldest first.
 
-        Others are moved to `damaged/` beside the folder, so that nothing is lost, and named on the
+        Others are moved to `damaged/` next to the folder, so that nothing is lost, and named on the
         console.
         """
         whole = []

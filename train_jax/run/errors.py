@@ -10,14 +10,14 @@ CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACC
 
 
 class UserError(Exception):
-    """A mistake the user can mend; launch.py prints it without a traceback."""
+    """A mistake the user can fix; launch.py prints it without a traceback."""
 
 
 def cannot_write(path, error: Exception) -> UserError:
     """What to tell of an `error` of the system in writing `path`: a full disk, most often."""
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return UserError(
-        f"{path} cannot be written: {reason}. What was saved before is intact. Make room, or mend "
+        f"{path} cannot be written: {reason}. What was saved before is intact. Make room, or fix "
         "the cause, and run the same command again: it continues."
     )
 

@@ -57,7 +57,7 @@ def write_manifest(folder: Path):
 
 
 def check_manifest(folder: Path) -> list[str]:
-    """What is wrong with `folder`, one sentence a file; empty if it is whole.
+    """What is wrong with `folder`, one sentence per file; empty if it is whole.
 
     Reads nothing but the manifest where that is missing, so that any folder may be asked about.
     """

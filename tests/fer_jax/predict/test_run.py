@@ -271,7 +271,7 @@ def test_a_video_is_rows_by_frame_and_smoothed_by_face(folder, tmp_path):
     assert abs(p[0] - p[1]).max() > 1e-3
     expected = [p[0], 0.8 * p[0] + 0.2 * p[1]]
     expected.append(0.8 * expected[1] + 0.2 * p[2])
-    for first in (0, 4):  # the second video starts anew
+    for first in (0, 4):  # the second video starts again
         found = [probabilities(smooth.rows[first + i]) for i in (0, 1, 3)]
         np.testing.assert_allclose(found, expected, atol=3e-6)
     names = [p.name for p in (raw.workdir / "annotated").iterdir()]

@@ -1,4 +1,4 @@
-"""The report of a run on sentences: scores beside the baselines, translations, letters."""
+"""The report of a run on sentences: scores next to the baselines, translations, letters."""
 
 import base64
 import io

@@ -78,7 +78,7 @@ def test_describe():
     ]  # fmt: skip
     assert lines[-3].split() == ["train", "2", "English", "0.0%,", "Kannada", "0.0%"]
     assert lines[-2].split() == ["valid", "1", "English", "75.0%,", "Kannada", "100.0%"]
-    assert "English 7, Kannada 6" in lines[-1] and "6 tokens a side" in lines[-1]
+    assert "English 7, Kannada 6" in lines[-1] and "6 tokens per side" in lines[-1]
 
 
 def test_pooled_folds_number_words_alike():

@@ -18,7 +18,7 @@ import pytest
 
 from train_jax import early_stop, plateau
 from train_jax import state as state_lib
-from train_jax.metrics import Mean
+from train_jax.metrics import TotalAndCount
 from train_jax.run import checkpoint as checkpoint_lib
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
@@ -57,7 +57,7 @@ def make_state(seed, *, impl="rbg", ema=True, width=7):
         optimizer=optimizer,
         plateau=plateau.init(PLATEAU),
         early_stop=early_stop.init(EARLY_STOP),
-        metrics={"loss": Mean(array(), array())},
+        metrics={"loss": TotalAndCount(array(), array())},
         ema_decay=0.9 if ema else 0.0,
         key=jax.random.key(seed, impl=impl),
     )
@@ -408,7 +408,7 @@ def test_what_is_no_file_and_each_byte_of_the_manifest_count(tmp_path, make, wor
 
 
 def retype(folder, indent=1, end="", **more):
-    """Writes the manifest anew with the same meaning."""
+    """Writes the manifest again with the same meaning."""
     content = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(content | more, indent=indent) + end)
 
@@ -459,8 +459,8 @@ def wait_until_quiet(folder):
     """Returns when nothing has changed below `folder` for a second.
 
     After a save that failed tensorstore's threads finish what they had begun, and make orbax's
-    temporary folder anew. The program ends there, and the next process sweeps; a second save of the
-    same process would find that folder in its way.
+    temporary folder again: the program ends there, and the next process sweeps; a second save of
+    the same process would find that folder in its way.
     """
     before = None
     while (now := sorted(folder.rglob("*"))) != before:
@@ -468,7 +468,7 @@ def wait_until_quiet(folder):
         time.sleep(1)
 
 
-LIMITS = [0, 50, 1000, 3000]  # bytes a file: data, metadata or the record do not go into it
+LIMITS = [0, 50, 1000, 3000]  # bytes per file: data, metadata or the record do not go into it
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
