@@ -41,7 +41,7 @@ TASKS = {
         "seq_jax.modes",
         {
             "train": ("train", ("init",)),
-            "eval": ("evaluate", ("inputs",)),
+            "eval": ("evaluate", ("weights", "inputs")),
             "score": ("score_pairs", ("weights", "inputs")),
             "explain": ("explain", ("weights", "inputs")),
             "translate": ("translate", ("weights", "inputs")),
@@ -121,7 +121,8 @@ def parse_flags(argv) -> list[str]:
 
 def needs_no_config(task: str, mode: str) -> bool:
     """Whether the mode runs on exported weights, by default on the shipped ones of the task."""
-    return {*TASKS[task][1].get(mode, ((), ()))[1]} == {"weights", "inputs"}
+    own = {*TASKS[task][1].get(mode, ((), ()))[1]}
+    return own == {"weights", "inputs"} and mode not in INPUTS_OPTIONAL
 
 
 def main(argv):

@@ -72,24 +72,3 @@ def _habits(said, pairs, train) -> dict:
         "copied": float(np.mean([sentence in targets for sentence in said])),
         "new_words": float(np.mean([word not in known for word in every])) if every else 0.0,
     }
-
-
-def describe(analysis: dict) -> str:
-    """The figures as tables."""
-    lines = []
-    for kind, title in (("by_words", "words of the source"), ("by_likeness", "nearest in train")):
-        lines.append(f"{title:20s}{'n':>6s}  chrF++ (BLEU)")
-        for group, scores in analysis[kind].items():
-            cells = [
-                f"{name.replace('_', ' ')} {s['chrf++']:.1f} ({s['bleu']:.1f})"
-                for name, s in scores.items()
-            ]
-            n = next((s["n"] for s in scores.values()), 0)
-            lines.append(f"  {group:18s}{n:6d}  " + ", ".join(cells))
-    lines.append(f"{'habits':20s}  length ratio  a word twice  copied from train  new words")
-    for name, h in analysis["habits"].items():
-        lines.append(
-            f"  {name.replace('_', ' '):18s}{h['length_ratio']:14.3f}{h['repeated']:14.1%}"
-            f"{h['copied']:19.1%}{h['new_words']:11.1%}"
-        )
-    return "\n".join(lines)

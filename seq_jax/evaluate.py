@@ -190,7 +190,7 @@ def write_scores(workdir, what, dataset, translations, train=None):
     write_atomically(workdir / "translations.tsv", "\n".join(lines) + "\n")
     print(report.score_table(result, workdir))
     if train:
-        print(f"on {name}:\n{analysis.describe(result['analysis'])}")
+        print(f"on {name}:\n{report.analysis_tables(result['analysis'])}")
     return result
 
 

@@ -82,11 +82,22 @@ def train_and_score(config, workdir: Path, *, base=None, init=None):
     return translations
 
 
-def evaluate(config, workdir: Path, inputs: str | None = None, base: dict | None = None):
-    """Scores the best checkpoint of `workdir` on every split, into eval.json; or on the pairs of
-    the file or folder `inputs` alone, which writes nothing."""
+def evaluate(
+    config,
+    workdir: Path,
+    inputs: str | None = None,
+    weights: str | None = None,
+    base: dict | None = None,
+):
+    """Scores the best checkpoint of `workdir` on every split, into eval.json; or that, or the
+    exported `weights`, on the pairs of the file or folder `inputs` alone, which writes nothing."""
+    if weights and not inputs:
+        raise UserError(
+            f"--mode=eval --weights={weights} needs --inputs=PAIRS, a file or folder of pairs: the "
+            "weights do not hold the splits of their run"
+        )
     if inputs:
-        translator = load_translator(config, workdir, None, base)
+        translator = load_translator(config, workdir, weights, base)
         pairs = read_pairs(config, inputs, translator.punctuation)
         found = translator.run(translator.variables, pairs.source)
         hypotheses = [best[0].text if best else "" for best in found]

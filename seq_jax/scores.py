@@ -69,7 +69,8 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
     Returns:
         {"n", "exact_match", "chrf++", "bleu", each with its "..._ci95", "signatures"}; chrF++ and
         BLEU in [0, 100]. exact_match has Wilson's interval, the others one from a bootstrap.
-        BLEU has effective order for a single sentence only, as its signature tells.
+        BLEU has effective order for a single sentence only, as its signature tells; it counts
+        sequences of four words, and is None, as its interval, where no reference has so many.
 
     Raises:
         ValueError: there are none, or not equally many.
@@ -92,6 +93,8 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
 
         scores[name] = score(counts.sum(0))
         scores[f"{name}_ci95"] = bootstrap_interval(counts, score)
+        if name == "bleu" and n > 1 and max(len(r.split()) for r in references) < 4:
+            scores |= {"bleu": None, "bleu_ci95": None}
         signatures[name] = str(metric.get_signature())
     return scores | {"signatures": signatures}
 

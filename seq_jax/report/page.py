@@ -5,14 +5,15 @@ from pathlib import Path
 from seq_jax.columns import name_of
 from seq_jax.corpus import LANGUAGES
 from seq_jax.fonts import FONTS, font_file
-from train_jax.report.page import Font, Section, Table, Text, font_uri
-from train_jax.report.run import Run, Score, interval
+from seq_jax.report.tables import DIGITS, shown
+from train_jax.report.figure import new_figure, tick_whole_numbers
+from train_jax.report.page import Font, Picture, Pictures, Section, Table, Text, font_uri, svg
+from train_jax.report.run import Run, Score
 from train_jax.run.errors import UserError
 from train_jax.run.workdir import read_config
 
 SAMPLES = 24  # sentences of a report
-METRICS = {"token accuracy": ("token_accuracy", 3), "chrF++": ("chrf++", 1), "BLEU": ("bleu", 1),
-           "exact match": ("exact_match", 3)}  # fmt: skip
+METRICS = dict(zip(("token accuracy", "chrF++", "BLEU", "exact match"), DIGITS, strict=True))
 
 
 def main_score(result: dict) -> Score:
@@ -25,10 +26,15 @@ def main_score(result: dict) -> Score:
 
 
 def sections(run: Run) -> list[Section]:
-    """Scores next to the baselines of eval.json, and samples of translations.tsv."""
+    """Scores next to the baselines of eval.json, what they hide, and samples of translations.tsv."""
     if not run.scores:
         return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
-    return [score_section(run.scores), translation_section(run)]
+    return [
+        score_section(run.scores),
+        curve_section(run),
+        *analysis_sections(run.scores),
+        translation_section(run),
+    ]
 
 
 def score_section(result: dict) -> Section:
@@ -49,8 +55,75 @@ def score_section(result: dict) -> Section:
 
 
 def _row(name, s) -> list[str]:
-    cells = [interval(s[key], *s[f"{key}_ci95"], digits) for key, digits in METRICS.values()]
+    cells = [shown(s, key, digits) for key, digits in DIGITS.items()]
     return [name, f"{s['n']:,}", *cells, f"{s['accuracy_pad_counted']:.3f}"]
+
+
+def curve_section(run: Run) -> Section:
+    """chrF++ of validation by epoch, with the baselines, where an epoch is judged by it."""
+    title = "Learning curve against the baselines"
+    baselines = run.scores["baselines"].get("valid", {})
+    if not run.history or "val_chrf++" not in run.history[0] or not baselines:
+        return Section(title, [])
+    figure = new_figure(6.4, 3.6)
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in run.history]
+    axes.plot(epochs, [row["val_chrf++"] for row in run.history], ".-", label="greedy translations")
+    for number, (name, scores) in enumerate(baselines.items(), start=1):
+        label = f"{name.replace('_', ' ')}: {scores['chrf++']:.1f}"
+        axes.axhline(scores["chrf++"], color=f"C{number}", ls="--", lw=1.2, label=label)
+    axes.set(xlabel="epoch", title="chrF++ on valid", ylim=(0, None))
+    tick_whole_numbers(axes.xaxis)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    ahead = [row["epoch"] for row in run.history
+             if row["val_chrf++"] > max(s["chrf++"] for s in baselines.values())]  # fmt: skip
+    when = f"from epoch {ahead[0]:g} on, at first" if ahead else "in no epoch"
+    return Section(title, [Text(f"Above all baselines: {when}."), Pictures([Picture(svg(figure))])])
+
+
+def analysis_sections(result: dict) -> list[Section]:
+    """What analysis.py found on the last split; none for a run without it."""
+    found = result.get("analysis")
+    if not found:
+        return []
+    split = list(result["splits"])[-1]
+    note = f"chrF++ and BLEU on {split} [95 %]; BLEU is n/a where no reference has four words."
+    titles = {
+        "by_words": ("Scores by length", "words of the source"),
+        "by_likeness": ("Scores by likeness to training", "likeness of the nearest train source"),
+    }
+    sections = []
+    for kind, (title, column) in titles.items():
+        groups = {group: scores for group, scores in found[kind].items() if scores}
+        names = list(dict.fromkeys(name for scores in groups.values() for name in scores))
+        header = [
+            column,
+            "n",
+            *(n.replace("_", " ") + m for n in names for m in (", chrF++", ", BLEU")),
+        ]
+        rows = [
+            [group, f"{next(iter(scores.values()))['n']:,}",
+             *(shown(scores[name], key, 1) for name in names for key in ("chrf++", "bleu"))]
+            for group, scores in groups.items()
+        ]  # fmt: skip
+        likeness = " Likeness: words in both over words in either." * (kind == "by_likeness")
+        table = Table(header, rows, range(1, len(header)), note + likeness)
+        sections.append(Section(title, [table]))
+    rows = [
+        [name.replace("_", " "), f"{h['length_ratio']:.3f}",
+         *(f"{h[key]:.1%}" for key in ("repeated", "copied", "new_words"))]
+        for name, h in found["habits"].items()
+    ]  # fmt: skip
+    header = [
+        "translations by", "length ratio", "a word twice", "copied from train", "words unseen",
+    ]  # fmt: skip
+    note = (
+        f"On {split}. Length ratio: words over those of the references. Shares of sentences with a "
+        "word twice, and of sentences that are the target of a training pair; of words, the share "
+        "that no training target has."
+    )
+    return [*sections, Section("Habits", [Table(header, rows, range(1, 5), note)])]
 
 
 def translation_section(run: Run) -> Section:

@@ -3,6 +3,16 @@
 from seq_jax.filter import describe as describe_filter
 from seq_jax.text import unknown_words
 
+DIGITS = {"token_accuracy": 3, "chrf++": 1, "bleu": 1, "exact_match": 3}
+
+
+def shown(scores, key, digits) -> str:
+    """'46.5 [45.2, 47.8]'; 'n/a' for BLEU where no reference has four words."""
+    if scores[key] is None:
+        return "n/a"
+    low, high = scores[f"{key}_ci95"]
+    return f"{scores[key]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
 
 def describe(dataset, splits, vocabularies, tokens, languages=("English", "Kannada")) -> str:
     """What is trained on: source, hash, what the filter did, splits, vocabularies."""
@@ -51,8 +61,7 @@ def score_table(result, workdir) -> str:
 def file_scores(name, s) -> str:
     """The scores of translations of one file, from scores.translation_scores."""
     cells = [
-        f"{title} {s[key]:.{digits}f} [{s[f'{key}_ci95'][0]:.{digits}f}, "
-        f"{s[f'{key}_ci95'][1]:.{digits}f}]"
+        f"{title} {shown(s, key, digits)}"
         for title, key, digits in (
             ("chrF++", "chrf++", 1), ("BLEU", "bleu", 1), ("exact match", "exact_match", 3),
         )
@@ -62,15 +71,36 @@ def file_scores(name, s) -> str:
 
 
 def score_row(name, s) -> str:
-    def cell(key, digits):
-        low, high = s[f"{key}_ci95"]
-        return f"{s[key]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-    cells = [cell("token_accuracy", 3), cell("chrf++", 1), cell("bleu", 1), cell("exact_match", 3)]
+    cells = [shown(s, key, digits) for key, digits in DIGITS.items()]
     return (
         f"{name:30s}{s['n']:8,d}" + "".join(f"{c:>22s}" for c in cells)
         + f"{s['accuracy_pad_counted']:14.3f}"
     )  # fmt: skip
+
+
+def analysis_tables(analysis: dict) -> str:
+    """What analysis.py found."""
+
+    def short(bleu):
+        return "n/a" if bleu is None else f"{bleu:.1f}"
+
+    lines = []
+    for kind, title in (("by_words", "words of the source"), ("by_likeness", "nearest in train")):
+        lines.append(f"{title:20s}{'n':>6s}  chrF++ (BLEU)")
+        for group, scores in analysis[kind].items():
+            cells = [
+                f"{name.replace('_', ' ')} {s['chrf++']:.1f} ({short(s['bleu'])})"
+                for name, s in scores.items()
+            ]
+            n = next((s["n"] for s in scores.values()), 0)
+            lines.append(f"  {group:18s}{n:6d}  " + ", ".join(cells))
+    lines.append(f"{'habits':20s}  length ratio  a word twice  copied from train  new words")
+    for name, h in analysis["habits"].items():
+        lines.append(
+            f"  {name.replace('_', ' '):18s}{h['length_ratio']:14.3f}{h['repeated']:14.1%}"
+            f"{h['copied']:19.1%}{h['new_words']:11.1%}"
+        )
+    return "\n".join(lines)
 
 
 def verdict(result) -> str:

@@ -372,6 +372,11 @@ def test_a_file_of_pairs_is_scored_with_the_vocabularies_of_the_run(run, tmp_pat
     out = capsys.readouterr().out
     assert f"n 12, chrF++ {found['chrf++']:.1f} [" in out  # apart from rounding to float16
     assert sorted(p.name for p in workdir.rglob("*")) == before
+    export = str(workdir / "export")
+    modes.evaluate(config, tmp_path / "nowhere", inputs=str(path), weights=export)
+    assert capsys.readouterr().out == out and not (tmp_path / "nowhere").exists()
+    with pytest.raises(UserError, match="needs --inputs=PAIRS"):
+        modes.evaluate(config, workdir, weights=export)
 
 
 def test_the_analysis_adds_up(run):

@@ -143,7 +143,10 @@ def test_chrf_worked_by_hand():
 def test_bleu_has_effective_order_for_a_single_sentence_only():
     one, two = (translation_scores(["ಕ ಗ"] * n, ["ಕ ಗ"] * n) for n in (1, 2))
     assert one["bleu"] == pytest.approx(100) and "eff:yes" in one["signatures"]["bleu"]
-    assert two["bleu"] == 0 and "eff:no" in two["signatures"]["bleu"]  # there is no 4-gram
+    assert two["bleu"] is two["bleu_ci95"] is None  # there is no 4-gram
+    assert "eff:no" in two["signatures"]["bleu"]
+    four = translation_scores(["ಕ ಗ"] * 2, ["ಕ ಗ", "ಕ ಗ ಚ ಜ"])
+    assert four["bleu"] == 0  # as for those who give too few words
 
 
 def test_exact_match_has_the_interval_of_wilson():

@@ -52,6 +52,59 @@ def test_baselines_stand_below_their_split(tmp_path):
     assert report_html.sections(run._replace(scores=None))[0].parts
 
 
+def analysed(value, n):
+    return {name: scores(v) | {"n": n} for name, v in (("model", value), ("dictionary", 0.2))}
+
+
+ANALYSIS = {
+    "by_words": {"1-4": analysed(0.7, 30), "5-6": analysed(0.4, 10), "7-9": {}},
+    "by_likeness": {"0 to 0.25": analysed(0.3, 40)},
+    "habits": {
+        "reference": {"length_ratio": 1.0, "repeated": 0.02, "copied": 0.1, "new_words": 0.25},
+        "model": {"length_ratio": 0.91, "repeated": 0.07, "copied": 0.2, "new_words": 0.05},
+    },
+}
+
+
+def test_what_the_scores_hide_has_its_sections(tmp_path):
+    run = write(tmp_path, [("test", "hello", "ಕ", "ಕ")])
+    assert report_html.analysis_sections(RESULT) == []
+    result = RESULT | {"analysis": ANALYSIS}
+    result["analysis"]["by_words"]["1-4"]["model"] |= {"bleu": None, "bleu_ci95": None}
+    titles = [section.title for section in report_html.sections(run._replace(scores=result))]
+    assert titles[2:5] == ["Scores by length", "Scores by likeness to training", "Habits"]
+    length, likeness, habits = (s.parts[0] for s in report_html.analysis_sections(result))
+    assert length.header == [
+        "words of the source", "n", "model, chrF++", "model, BLEU", "dictionary, chrF++",
+        "dictionary, BLEU",
+    ]  # fmt: skip
+    assert length.rows[0][:4] == ["1-4", "30", "0.7 [0.6, 0.8]", "n/a"]
+    assert length.rows[1] == ["5-6", "10", *["0.4 [0.3, 0.5]"] * 2, *["0.2 [0.1, 0.3]"] * 2]
+    assert len(length.rows) == 2  # no row of a group without a sentence
+    assert likeness.rows[0][:3] == ["0 to 0.25", "40", "0.3 [0.2, 0.4]"]
+    assert habits.rows == [
+        ["reference", "1.000", "2.0%", "10.0%", "25.0%"],
+        ["model", "0.910", "7.0%", "20.0%", "5.0%"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("best", "words"), [(0.3, "in no epoch"), (0.6, "from epoch 2 on, at first")]
+)
+def test_the_learning_curve_stands_beside_the_baselines(tmp_path, best, words):
+    baselines = {"dictionary": scores(0.35), "nearest_neighbour": scores(0.25)}
+    rows = [{"epoch": i + 1.0, "val_chrf++": v} for i, v in enumerate((0.1, best, 0.2))]
+    run = write(tmp_path, [("test", "hello", "ಕ", "ಕ")])
+    with_valid = RESULT | {"baselines": {"valid": baselines}}
+    section = report_html.curve_section(run._replace(history=rows, scores=with_valid))
+    assert section.parts[0].text == f"Above all baselines: {words}."
+    assert section.parts[1].pictures[0].svg.startswith("<svg")
+    # not for a run without baselines of valid, and not for one that is judged otherwise
+    assert report_html.curve_section(run._replace(history=rows)).parts == []
+    other = run._replace(history=[{"epoch": 1.0}], scores=with_valid)
+    assert report_html.curve_section(other).parts == []
+
+
 def test_samples_are_of_the_last_split_and_spread_over_it(tmp_path):
     rows = [("train", f"t{i}", "ಕ", "ಕ") for i in range(9)]
     rows += [("test", f"e{i}", f"ಮನೆ {i}", f"ಮನೆ {i if i % 2 else 'x'}") for i in range(100)]

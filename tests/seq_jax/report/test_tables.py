@@ -43,6 +43,18 @@ def test_score_table():
     assert rows[-1] == "the verdict"
 
 
+def test_bleu_of_short_sentences_is_not_zero():
+    """It counts sequences of four words, of which there is none."""
+    found = scores(50, 40, 60) | {"bleu": None, "bleu_ci95": None}
+    assert report.score_row("test", found).split()[-5:-1] == ["n/a", "0.081", "[0.070,", "0.095]"]
+    signatures = {"signatures": {"bleu": "x"}}
+    assert "BLEU n/a, exact match" in report.file_scores("a", found | signatures)
+    table = report.analysis_tables(
+        {"by_words": {"1-4": {"model": found}}, "by_likeness": {}, "habits": {}}
+    )
+    assert "model 50.0 (n/a)" in table
+
+
 @pytest.mark.parametrize("split", ["valid", "test"])
 @pytest.mark.parametrize(
     ("model", "nearest", "words"),
