@@ -9,8 +9,9 @@ from fer_jax.data import CLASSES
 from fer_jax.explain import figures
 from fer_jax.explain.maps import check_square, explain
 from fer_jax.predict import images
+from fer_jax.predict import inputs as inputs_lib
 from fer_jax.predict.faces import find_faces
-from fer_jax.predict.run import check, split
+from fer_jax.predict.run import check, face_settings
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.workdir import lock_workdir
@@ -22,14 +23,15 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
 
     Of a video or webcam the first frame. Returns the exit code: 1 if there was no face, else 0.
     """
-    inputs = split(inputs)
+    inputs = inputs_lib.split(inputs)
     found, c = check(config.predict, inputs), check_settings(config.explain)
     folder = weights_lib.choose(weights, workdir)
     if "," in str(weights):
         raise UserError(f"--mode=explain shows one net at a time, got --weights={weights}")
     classifier = weights_lib.load(folder)
     print(f"weights: {folder}, trained on {classifier.card['trained_on']['name']}")
-    pictures = images.read(inputs, max_pixels=found["max_pixels"], every=1, max_frames=1)
+    files = inputs_lib.find(inputs).files
+    pictures = images.read(files, max_pixels=found["max_pixels"], every=1, max_frames=1)
     rows = []
     with lock_workdir(workdir):
         for old in (workdir / "figures").glob("[0-9]*-*-*.png"):  # of another run of this mode
@@ -39,8 +41,7 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
                              f"{folder.name}, first layer")  # fmt: skip
         for picture in pictures:
             faces = [] if picture.pixels is None else find_faces(
-                picture.pixels,
-                **{k: found[k] for k in ("detector", "min_face", "margin", "align")},
+                picture.pixels, **face_settings(found, picture)
             )  # fmt: skip
             if not faces:
                 reason = picture.reason or "no face found"

@@ -1,14 +1,11 @@
 """Annotated pictures and the contact sheet, with Pillow. Pictures are u8[H, W, 3] RGB."""
 
-import functools
 import textwrap
-from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from fer_jax.predict import letters
 from fer_jax.predict.emoji import NOT_SURE, emoji
 
 COLOUR = {
@@ -25,8 +22,7 @@ SIDES = 480, 1600  # pixels: the longer side of an annotated picture is brought 
 TILE = 180  # pixels, side of a picture on the contact sheet
 CAPTION = 62  # pixels below it
 COLUMNS = 6
-# what matplotlib brings: Latin, Greek, Cyrillic and more, but no Kannada or Chinese
-FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf")
+TEXT = 12  # pixels, size of the letters on it
 
 
 class Answer(NamedTuple):
@@ -34,15 +30,18 @@ class Answer(NamedTuple):
     name: str  # class, or NOT_SURE
     best: str  # class with the highest probability
     probability: float  # of it
+    number: int = 0  # of the face in its picture, or of its track in a video, from 1
+    pose: str = "frontal"
 
     def text(self) -> str:
         """'happy 93 %', or 'not sure (sad 31 %)'; rounded down, so that no 50 % is below 0.5."""
         words = f"{self.best} {int(100 * self.probability)} %"
-        return words if self.name == self.best else f"{self.name} ({words})"
+        words = words if self.name == self.best else f"{self.name} ({words})"
+        return words if self.pose == "frontal" else f"{words}, {self.pose}"
 
 
-def annotate(pixels, answers) -> Image.Image:
-    """The picture with a box, name, probability and emoji for each answer."""
+def annotate(pixels, answers, *, numbered=False) -> Image.Image:
+    """The picture with a box, name, probability and emoji for each answer, and its number."""
     image = Image.fromarray(pixels)
     longer = max(image.size)
     scale = min(max(longer, SIDES[0]), SIDES[1]) / longer
@@ -55,8 +54,9 @@ def annotate(pixels, answers) -> Image.Image:
         colour = COLOUR[answer.name]
         draw.rectangle([x, y, x + width - 1, y + height - 1], outline=colour, width=thick)
         side = min(max(height // 3, 28), 110, min(size))  # of the emoji
-        font = _font(max(13, round(0.42 * side)))
-        words = int(draw.textlength(answer.text(), font)) + side // 4
+        font = letters.font(letters.FIRST, max(13, round(0.42 * side)))
+        text = f"{answer.number}: {answer.text()}" if numbered else answer.text()
+        words = int(draw.textlength(text, font)) + side // 4
         left = max(0, min(x, image.width - side - words))
         top = y - side
         if top < 0:  # no room above: below, or within the box
@@ -66,7 +66,7 @@ def annotate(pixels, answers) -> Image.Image:
         draw.rectangle(
             [left + side // 2, middle - half, left + side + words, middle + half], fill=colour
         )
-        draw.text((left + side + side // 8, middle), answer.text(), "white", font, anchor="lm")
+        draw.text((left + side + side // 8, middle), text, "white", font, anchor="lm")
         face = emoji(answer.name, side)
         image.paste(face, (left, top), face)
     return image
@@ -86,15 +86,15 @@ def tile(picture, lines, name: str = "") -> Image.Image:
         draw = ImageDraw.Draw(field)
         draw.rectangle([0, 0, TILE - 1, TILE - 1], fill="#eceef1")
         reason, *lines = lines
-        text = "\n".join(textwrap.wrap(reason, 20)[:8])
-        draw.multiline_text((10, 10), text, "#444a54", _font(12), spacing=6)
+        for number, line in enumerate(textwrap.wrap(reason, 20)[:8]):
+            letters.write(draw, (10, 10 + 20 * number), line, "#444a54", TEXT)
     if name:
         face = emoji(name, 56)
         field.paste(face, (TILE - 60, TILE - 60), face)
-    draw, font = ImageDraw.Draw(field), _font(12)
+    draw = ImageDraw.Draw(field)
     for number, line in enumerate(lines[:3]):
         colour = COLOUR.get(name, "#444a54") if number == 0 else "#444a54"
-        draw.text((2, TILE + 4 + 19 * number), _fit(draw, line, font), colour, font)
+        letters.write(draw, (2, TILE + 4 + 19 * number), fit(line), colour, TEXT)
     return field
 
 
@@ -110,21 +110,10 @@ def sheet(tiles) -> Image.Image:
     return image
 
 
-def _fit(draw, line, font) -> str:
-    """The line, cut in the middle where it is wider than a tile; '?' for what the font lacks."""
-    shown = line = "".join(c if ord(c) in _known() else "?" for c in line)
-    while draw.textlength(shown, font) > TILE - 4:
+def fit(line: str) -> str:
+    """The line, cut in the middle where it is wider than a tile."""
+    shown = line
+    while letters.width(shown, TEXT) > TILE - 4:
         line = line[: len(line) // 2 - 1] + line[len(line) // 2 + 1 :]
         shown = line[: len(line) // 2] + "…" + line[len(line) // 2 :]
     return shown
-
-
-@functools.lru_cache(maxsize=64)
-def _font(size):
-    return ImageFont.truetype(FONT, size)
-
-
-@functools.cache
-def _known() -> frozenset[int]:
-    """The characters of the font."""
-    return frozenset(FT2Font(FONT).get_charmap())

@@ -15,6 +15,8 @@ DETECTORS = ("haar", "none")
 WINDOW = 24  # pixels, side of the smallest face that the frontal cascade sees
 DETECTION_SIDE = 1280  # pixels: a longer picture may be shrunk for the detector, not for the crop
 DETECTION_PIXELS = 16_000_000  # it is shrunk to that at most: 5 s of a core, 0.6 GB
+TURNED_SIDE = 640  # pixels: longer pictures are shrunk where turned faces are looked for
+TURNS = (30, -30, 60, -60, 90, -90)  # degrees: the cascade finds what is turned by 15 at most
 EYE_SIDE = 160  # pixels: width at which eyes are looked for
 MAX_TURN = 30.0  # degrees: a larger angle between the "eyes" is a wrong detection
 
@@ -22,9 +24,10 @@ MAX_TURN = 30.0  # degrees: a larger angle between the "eyes" is a wrong detecti
 class Face(NamedTuple):
     box: tuple[int, int, int, int]  # what the detector found; the whole picture without one
     crop: np.ndarray  # u8[48, 48]
+    pose: str = "frontal"  # or 'profile', or 'turned 60' by so many degrees, clockwise
 
 
-def find_faces(pixels, *, detector, min_face, margin, align) -> list[Face]:
+def find_faces(pixels, *, detector, min_face, margin, align, turned) -> list[Face]:
     """The faces of a picture, the largest first.
 
     Args:
@@ -37,6 +40,7 @@ def find_faces(pixels, *, detector, min_face, margin, align) -> list[Face]:
         finds the face, and the median box has 0.98 of their side (quartiles 0.90 and 1.03) and
         their middle.
       align: turn the crop so that the eyes, where both are found, are level.
+      turned: where there is no upright frontal face, look for turned ones, then for profiles.
     """
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     if detector == "none":
@@ -46,9 +50,28 @@ def find_faces(pixels, *, detector, min_face, margin, align) -> list[Face]:
     faces = []
     for box in detect(grey, min_face=min_face):
         angle = eye_angle(grey, box) if align else 0.0
-        side = round(box[2] * (1 + 2 * margin))
-        faces.append(Face(box, crop_square(grey, box, side=side, angle=angle)))
-    return faces
+        faces.append(Face(box, _crop(grey, box, margin, angle)))
+    if faces or not turned:
+        return faces
+    return [
+        Face(box, _crop(grey, box, margin, angle), pose)
+        for box, angle, pose in detect_turned(grey, min_face=min_face)
+    ]
+
+
+def why_no_face(shape, shrunk, settings) -> str:
+    """The reason for a picture of shape (H, W, ...) without a face: what was looked for in it."""
+    least = shrunk * smallest_face(shape[:2], settings["min_face"])
+    reason = f"no face found: frontal of {least} pixels or more"
+    if settings["turned"]:
+        scale = _turned_scale(shape[:2])
+        least = max(least, shrunk * math.ceil(WINDOW / scale))
+        reason += f", turned or in profile of {least}"
+    return reason
+
+
+def _crop(grey, box, margin, angle):
+    return crop_square(grey, box, side=round(box[2] * (1 + 2 * margin)), angle=angle)
 
 
 def detect(grey, *, min_face) -> list[tuple[int, int, int, int]]:
@@ -76,6 +99,56 @@ def detection_scale(shape, min_face) -> float:
 def smallest_face(shape, min_face) -> int:
     """Side in pixels of the smallest face that is looked for in a picture of `shape`."""
     return max(min_face, math.ceil(WINDOW / detection_scale(shape, min_face)))
+
+
+def detect_turned(grey, *, min_face) -> list[tuple[tuple, float, str]]:
+    """(box, degrees clockwise, pose) of faces that `detect` misses, the largest first: frontal ones
+    that are turned by 30 to 90 degrees, or else profiles, which stay as they are.
+
+    Looked for in a picture of at most TURNED_SIDE: 1.5 s of a core at most.
+    """
+    scale = _turned_scale(grey.shape)
+    small = _shrink(grey, scale)
+    smallest = max(WINDOW, round(min_face * scale))
+    found = []  # box in `small`, votes, degrees, pose
+    for turn in TURNS:
+        upright, back = _turn(small, turn)
+        boxes, votes = _search("frontalface_default", upright, smallest, neighbours=8)
+        for (x, y, side, _), count in zip(boxes, votes, strict=True):
+            middle = back @ (x + side / 2, y + side / 2, 1)
+            corner = (round(value - side / 2) for value in middle)
+            found.append(((*corner, side, side), count, turn, f"turned {turn}"))
+    if not found:
+        width = small.shape[1]
+        for mirrored in (False, True):  # the cascade knows those that look to one side
+            picture = np.ascontiguousarray(small[:, ::-1]) if mirrored else small
+            boxes, votes = _search("profileface", picture, smallest)
+            for (x, y, side, _), count in zip(boxes, votes, strict=True):
+                left = width - x - side if mirrored else x
+                found.append(((left, y, side, side), count, 0, "profile"))
+    kept = suppress([box for box, *_ in found], [count for _, count, *_ in found])
+    faces = [one for one in found if one[0] in kept]
+    faces.sort(key=lambda one: -one[0][2])
+    return [
+        (tuple(round(v / scale) for v in box), float(turn), pose) for box, _, turn, pose in faces
+    ]
+
+
+def _turned_scale(shape) -> float:
+    return min(1.0, TURNED_SIDE / max(shape))
+
+
+def _turn(grey, degrees):
+    """(u8, f64[2, 3]): what is turned clockwise by `degrees` made upright, on a canvas that holds
+    all of it; and the map of its points (x, y, 1) back into the picture."""
+    height, width = grey.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    cosine, sine = abs(turn[0, 0]), abs(turn[0, 1])
+    size = round(width * cosine + height * sine), round(width * sine + height * cosine)
+    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    ground = int(grey.mean())
+    upright = cv2.warpAffine(grey, turn, size, borderMode=cv2.BORDER_CONSTANT, borderValue=ground)
+    return upright, cv2.invertAffineTransform(turn)
 
 
 def _search(cascade, grey, smallest, neighbours=6) -> tuple[list, list[int]]:

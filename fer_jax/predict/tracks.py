@@ -17,20 +17,27 @@ class Track(NamedTuple):
     box: tuple[int, int, int, int]
     probabilities: np.ndarray  # f64[K], smoothed
     missed: int  # frames since it was seen
+    number: int  # from 1, of the face in its video
 
 
-def follow(tracks, boxes, probabilities, *, keep: float):
+class Tracks(NamedTuple):
+    tracks: tuple[Track, ...] = ()
+    seen: int = 0  # faces so far
+
+
+def follow(state: Tracks, boxes, probabilities, *, keep: float):
     """One frame further: an exponential moving average of the probabilities of each face.
 
     Args:
-      tracks: list of Track, of the frame before; [] at the start.
+      state: of the frame before; Tracks() at the start.
       boxes: of the faces of this frame.
       probabilities: f64[N, K], of the same faces.
       keep: weight of the past, in [0, 1).
 
     Returns:
-      (tracks, smoothed f64[N, K]).
+      (Tracks, smoothed f64[N, K], numbers: of the track of each face).
     """
+    tracks = state.tracks
     pairs = [
         (_overlap(track.box, box), t, b)
         for t, track in enumerate(tracks)
@@ -46,7 +53,13 @@ def follow(tracks, boxes, probabilities, *, keep: float):
         for t, track in enumerate(tracks)
         if t not in taken and track.missed < PATIENCE
     ]
-    return [Track(box, p, 0) for box, p in zip(boxes, smoothed, strict=True)] + lost, smoothed
+    numbers = {b: tracks[t].number for t, b in taken.items()}
+    for b in range(len(boxes)):
+        numbers.setdefault(b, state.seen + 1 + b - sum(other < b for other in taken.values()))
+    numbers = [numbers[b] for b in range(len(boxes))]
+    found = [Track(*one) for one in zip(boxes, smoothed, [0] * len(boxes), numbers, strict=True)]
+    seen = max([state.seen, *numbers])
+    return Tracks((*found, *lost), seen), smoothed, numbers
 
 
 def _overlap(a, b) -> float:

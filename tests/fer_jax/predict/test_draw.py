@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageDraw
 
 from fer_jax.data import CLASSES
-from fer_jax.predict import draw
+from fer_jax.predict import draw, letters
 from fer_jax.predict.draw import Answer
 from fer_jax.predict.emoji import FEATURES, NOT_SURE, emoji
 
@@ -88,13 +90,67 @@ def test_long_lines_are_cut_in_the_middle(line):
     assert (field[180:, -2:] == 255).all()
 
 
-def test_what_the_font_lacks_is_a_question_mark():
-    pen = ImageDraw.Draw(Image.new("RGB", (9, 9)))
-    assert draw._fit(pen, "a_ಮ_顔_é_Ж.png", draw._font(12)) == "a_?_?_é_Ж.png"
+def ink(text):
+    field = Image.new("L", (400, 30), 255)
+    letters.write(ImageDraw.Draw(field), (2, 2), text, 0, 16)
+    return np.asarray(field)
+
+
+def test_kannada_is_written_in_its_letters():
+    """It used to be three question marks."""
+    pytest.importorskip("manimgx_fonts")
+    parts = [(font.getname()[0], part) for font, part in letters.runs("a_ಮುಖ_é.png", 12)]
+    assert parts == [
+        ("DejaVu Sans", "a_"), ("Noto Sans Kannada", "ಮುಖ"), ("DejaVu Sans", "_é.png")
+    ]  # fmt: skip
+    assert (ink("ಮುಖ") != ink("ಸಂತ")).any() and (ink("ಮುಖ") < 128).sum() > 30
+
+
+def test_a_letter_of_the_system_s_fonts(tmp_path, monkeypatch):
+    """A font with the one letter 顔, a filled square."""
+    builder = FontBuilder(1000, isTTF=True)
+    pen = TTGlyphPen(None)
+    for call, point in zip(("moveTo", *["lineTo"] * 3), ((0, 0), (0, 900), (900, 900), (900, 0)),
+                           strict=True):  # fmt: skip
+        getattr(pen, call)(point)
+    pen.closePath()
+    glyph = pen.glyph()
+    builder.setupGlyphOrder([".notdef", "face"])
+    builder.setupCharacterMap({0x9854: "face"})
+    builder.setupGlyf({".notdef": glyph, "face": glyph})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "face": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=900, descent=0)
+    builder.setupNameTable({"familyName": "Square", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "square.ttf")
+    no_font = tmp_path / "no.ttf"
+    no_font.write_bytes(b"x")
+    monkeypatch.setattr(letters, "paths", lambda: (no_font, tmp_path / "square.ttf"))
+    letters._path_of.cache_clear()
+    field = ink("顔")
+    assert letters.width("顔", 16) == 16
+    assert (field[5:15, 4:14] < 128).all()
+    letters._path_of.cache_clear()
+
+
+def test_what_no_font_has_is_its_code_point(monkeypatch):
+    monkeypatch.setattr(letters, "paths", lambda: (letters.FIRST,))
+    letters._path_of.cache_clear()
+    ((_, part),) = letters.runs("a_顔_Ж.png", 12)
+    assert part == "a_U+9854_Ж.png"
+    letters._path_of.cache_clear()
+
+
+def test_photographs_on_the_sheet_keep_their_colours(tmp_path):
+    rng = np.random.default_rng(0)
+    photograph = Image.fromarray(rng.integers(0, 256, (180, 180, 3), dtype=np.uint8))
+    draw.sheet([draw.tile(photograph, ["a"])]).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as sheet:
+        np.testing.assert_array_equal(np.asarray(sheet)[12:192, 12:192], np.asarray(photograph))
 
 
 def test_a_cut_line_keeps_its_ends():
-    pen = ImageDraw.Draw(Image.new("RGB", (9, 9)))
-    short = draw._fit(pen, "beginning" + "x" * 200 + "end.jpg", draw._font(12))
+    short = draw.fit("beginning" + "x" * 200 + "end.jpg")
     assert short.startswith("begin") and short.endswith("end.jpg") and "…" in short
-    assert pen.textlength(short, draw._font(12)) <= draw.TILE - 4
+    assert letters.width(short, draw.TEXT) <= draw.TILE - 4

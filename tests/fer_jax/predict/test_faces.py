@@ -11,7 +11,7 @@ from fer_jax import drawn_faces
 from fer_jax.predict import faces
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
-SETTINGS = {"detector": "haar", "min_face": 40, "margin": 0.0, "align": True}
+SETTINGS = {"detector": "haar", "min_face": 40, "margin": 0.0, "align": True, "turned": False}
 
 
 needs_cascades = pytest.mark.skipif(

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from fer_jax.predict import images
+from fer_jax.predict.inputs import find
 from tests.fer_jax.predict.odd_inputs import png_header
-from train_jax.run.errors import UserError
 
 LIMITS = {"max_pixels": 1_000_000, "every": 1, "max_frames": 0}
 
 
-def read(*inputs, **changes):
-    return list(images.read([str(i) for i in inputs], **LIMITS | changes))
+def read(*names, **changes):
+    return list(images.read(find([str(n) for n in names]).files, **LIMITS | changes))
 
 
 def read_one(path, **changes):
@@ -40,14 +40,14 @@ def close(a, b, most=12):
     assert abs(a.astype(int) - b).mean() < most
 
 
-@pytest.mark.parametrize("ending", ["png", "bmp", "jpg", "gif"])
+@pytest.mark.parametrize("ending", ["png", "bmp", "jpg", "gif", "webp", "avif", "tif"])
 def test_formats(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     Image.fromarray(colours()).save(path)
     picture = read_one(path)
     close(picture.pixels, colours())
     assert not picture.moving and picture.shown
-    if ending in ("png", "bmp"):
+    if ending in ("png", "bmp", "tif"):
         np.testing.assert_array_equal(picture.pixels, colours())
 
 
@@ -146,18 +146,39 @@ def jpeg():
     ("name", "content", "reason"),
     [
         ("empty.jpg", b"", "an empty file"),
-        ("text.jpg", b"To be, or not to be\n" * 50, "not a JPEG, PNG, BMP, GIF file"),
+        (
+            "text.jpg",
+            b"To be, or not to be\n" * 50,
+            "not a JPEG, PNG, BMP, GIF, WEBP, AVIF, TIFF file",
+        ),
         ("cut.jpg", jpeg()[:3000], "damaged or cut off"),
         ("cut_early.jpg", jpeg()[:20], "not a JPEG|damaged"),
         (
             "bomb.png",
             png_header(20_000, 20_000),
-            "too large: 400,000,000 pixels; at most 1,000,000",
+            "too large: 20000x20000 pixels; at most 1,000,000",
         ),
         ("large.png", png_header(1200, 1000), "too large: 1200x1000"),
         ("flat.png", png_header(40_000, 1), "too large: 40000x1"),
         ("hollow.png", png_header(50, 50), "damaged or cut off"),
-        ("tiff.jpg", b"II*\0" + b"\0" * 100, "not a JPEG, PNG, BMP, GIF file"),
+        ("hollow.tif", b"II*\0" + b"\0" * 100, "not a JPEG, PNG|damaged"),
+        (
+            "phone.heic",
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99,
+            "HEIC: convert it to JPEG",
+        ),
+        (
+            "heic.jpg",
+            b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + b"\0" * 99,
+            "HEIC: convert it to JPEG",
+        ),
+        (
+            "canon.cr2",
+            b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 99,
+            "camera raw (CR2): convert it to JPEG",
+        ),
+        ("a.jxl", b"\xff\x0a" + b"\0" * 99, "JPEG XL: convert it to JPEG"),
+        ("a.psd", b"8BPS" + b"\0" * 99, "Photoshop: convert it to JPEG"),
         ("text.mp4", b"To be, or not to be\n" * 50, "not a video that OpenCV can open"),
         ("empty.avi", b"", "not a video that OpenCV can open"),
     ],
@@ -170,7 +191,7 @@ def test_what_cannot_be_read_has_a_reason(tmp_path, name, content, reason, capfd
     assert capfd.readouterr() == ("", "")  # nothing of libjpeg, FFmpeg or OpenCV
 
 
-@pytest.mark.parametrize("ending", ["png", "bmp", "jpg", "gif"])
+@pytest.mark.parametrize("ending", ["png", "bmp", "jpg", "gif", "webp", "avif", "tif"])
 def test_damaged_bytes_never_raise(tmp_path, ending):
     rng = np.random.default_rng(0)
     Image.fromarray(colours()).save(tmp_path / f"whole.{ending}")
@@ -252,8 +273,84 @@ def test_a_video_that_breaks_off(tmp_path):
     assert last.pixels is None and last.reason.startswith("cut off") and "40" in last.reason
 
 
-def test_webcam_names():
-    assert images.webcam_number("webcam:12") == 12
-    for name in ("webcam:", "webcam:x", "webcam:-1"):
-        with pytest.raises(UserError, match=name):
-            images.webcam_number(name)
+def test_a_video_has_its_own_times(tmp_path):
+    write_video(tmp_path / "a.mp4", 12, rate=5)
+    found = read(tmp_path / "a.mp4", every=2)
+    np.testing.assert_allclose([p.seconds for p in found], np.arange(0, 12, 2) / 5, atol=2e-3)
+    assert {p.frames for p in found} == {12}
+    assert read_one_still(tmp_path).seconds is None
+
+
+def read_one_still(folder):
+    Image.fromarray(colours()).save(folder / "still.png")
+    return read_one(folder / "still.png")
+
+
+def test_a_changing_rate(tmp_path, monkeypatch):
+    """Stamps of the file, not frames by rate: a phone records fewer frames in the dark."""
+    write_video(tmp_path / "a.mp4", 4, rate=10)
+    stamps = iter([0.0, 100.0, 900.0, 1000.0])
+
+    class Capture:
+        def __init__(self, *arguments):
+            self.real, self.at = cv2_capture(*arguments), 0.0
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+        def grab(self):
+            self.at = next(stamps, 0.0)
+            return self.real.grab()
+
+        def get(self, what):
+            return self.at if what == cv2.CAP_PROP_POS_MSEC else self.real.get(what)
+
+    cv2_capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    assert [p.seconds for p in read(tmp_path / "a.mp4")] == [0.0, 0.1, 0.9, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [("wmv", "WMV2"), ("flv", "FLV1"), ("3gp", "mp4v"), ("ts", "mpg2"), ("mts", "mpg2"),
+     ("webm", "VP80"), ("mkv", "mp4v"), ("mov", "mp4v")],
+)  # fmt: skip
+def test_videos_are_known_by_content(tmp_path, ending, codec):
+    write_video(tmp_path / f"a.{ending}", 6, codec=codec)
+    (tmp_path / f"a.{ending}").rename(tmp_path / "a.jpg")
+    assert [p.frame for p in read(tmp_path / "a.jpg") if p.moving and not p.reason] == list(
+        range(6)
+    )
+
+
+# large ones
+
+
+def test_a_large_jpeg_is_decoded_in_half(tmp_path):
+    """Cameras of 108 and 200 megapixels; here of 4, with a limit of 1 million."""
+    large = np.kron(colours(1000, 2000), np.ones((2, 1, 1), np.uint8))
+    Image.fromarray(large).save(tmp_path / "a.jpg", quality=90)
+    picture = read_one(tmp_path / "a.jpg")
+    assert picture.shrunk == 2
+    close(picture.pixels, large[::2, ::2])
+    Image.fromarray(large).save(tmp_path / "a.png")
+    assert "2000x2000 pixels; at most 1,000,000" in read_one(tmp_path / "a.png").reason
+    larger = np.zeros((2000, 2100, 3), np.uint8)
+    Image.fromarray(larger).save(tmp_path / "b.jpg")
+    assert "2100x2000" in read_one(tmp_path / "b.jpg").reason
+
+
+def test_max_pixels_is_the_only_limit(tmp_path):
+    """Pillow refuses what has more than 179 million pixels, whatever max_pixels says."""
+    (tmp_path / "a.png").write_bytes(png_header(20_000, 10_000))
+    assert "damaged" in read_one(tmp_path / "a.png", max_pixels=300_000_000).reason
+
+
+# what a photograph is not
+
+
+def test_a_raw_file_is_not_taken_for_its_preview(tmp_path):
+    Image.fromarray(colours()).save(tmp_path / "a.nef", format="TIFF", tiffinfo={254: 1})
+    assert "camera raw" in read_one(tmp_path / "a.nef").reason
+    Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "b.tif")
+    assert "floating point" in read_one(tmp_path / "b.tif").reason

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import os
+import re
 import signal
 from types import SimpleNamespace
 
@@ -22,7 +23,7 @@ from configs import fer_best
 from fer_jax import drawn_faces, modes, task, weights
 from fer_jax.data import CLASSES, Faces
 from fer_jax.fer2013.image import decode
-from fer_jax.predict import images
+from fer_jax.predict import images, output
 from fer_jax.predict import run as predict_run
 from fer_jax.predict.faces import find_faces, has_cascades
 from tests.fer_jax.predict.odd_inputs import make, wall
@@ -88,6 +89,9 @@ def predict(folder, workdir, inputs, *, config=None, **settings):
     return SimpleNamespace(code=code, rows=rows, records=records, workdir=workdir)
 
 
+NO_FACE = "no face found: frontal of 40 pixels or more, turned or in profile of 40"
+
+
 def drawn(n=1, seed=1):
     return drawn_faces.draw(n, seed=seed)[0]
 
@@ -95,6 +99,8 @@ def drawn(n=1, seed=1):
 def probabilities(row):
     return np.array([float(row[name]) for name in CLASSES])
 
+
+WHOLE = {"detector": "none", "min_face": 40, "margin": 0.0, "align": True, "turned": False}
 
 # parity with training
 
@@ -113,8 +119,8 @@ def test_training_and_prediction_see_the_same_pixels(folder, logits_of, tmp_path
     expected = softmax(logits_of(trained) / TEMPERATURE["none"])
     # 1e-4: rounding of f32 logits, divided by a temperature of 0.05
     np.testing.assert_allclose([probabilities(r) for r in found.rows], expected, atol=1e-4)
-    seen = [images.read_still(f, max_pixels=10**6) for f in files]
-    seen = [find_faces(s, detector="none", min_face=40, margin=0.0, align=True)[0] for s in seen]
+    seen = [images.read_still(f, max_pixels=10**6)[0] for f in files]
+    seen = [find_faces(s, **WHOLE)[0] for s in seen]
     np.testing.assert_array_equal([face.crop for face in seen], trained)
     assert np.ptp(expected.max(0)) > 0.01  # or all answers are alike
     assert [[r[k] for k in ("x", "y", "width", "height")] for r in found.rows] == [
@@ -141,7 +147,8 @@ def test_a_row_for_each_face(folder, tmp_path, capsys):
     found = predict(folder, tmp_path / "out", [tmp_path / "two.png"], threshold=0.0)
     assert found.code == 0 and len(found.rows) == 2
     assert list(found.rows[0]) == [
-        "file", "frame", "x", "y", "width", "height", "class", *CLASSES, "reason",
+        "file", "frame", "seconds", "face", "pose", "x", "y", "width", "height", "class", *CLASSES,
+        "reason",
     ]  # fmt: skip
     lefts = sorted(int(row["x"]) for row in found.rows)
     assert abs(lefts[0] - 60) < 50 and abs(lefts[1] - 312) < 50
@@ -186,12 +193,13 @@ def test_pictures(folder, tmp_path):
     assert [p.name for p in (again.workdir / "annotated").iterdir()] == ["00001-wall.png.jpg"]
 
 
-def test_max_pictures(folder, tmp_path):
+def test_max_pictures(folder, tmp_path, capsys):
     for number in range(3):
         Image.fromarray(drawn()[0]).save(tmp_path / f"{number}.png")
     found = predict(folder, tmp_path / "out", [tmp_path], detector="none", max_pictures=2)
     assert len(found.rows) == 3
     assert len(list((found.workdir / "annotated").iterdir())) == 2
+    assert "the first 2 pictures; 1 more are not drawn" in capsys.readouterr().out
 
 
 def test_bad_files_are_rows_and_do_not_stop_the_rest(folder, tmp_path):
@@ -214,7 +222,25 @@ def test_exit_code_1_only_if_nothing_could_be_read(folder, tmp_path, capsys):
     Image.fromarray(np.full((90, 90, 3), 9, np.uint8)).save(tmp_path / "dark.png")
     found = predict(folder, tmp_path / "out", [tmp_path / "empty.jpg", tmp_path / "dark.png"])
     assert found.code == 0  # it was read, there is just no face
-    assert [r["reason"] for r in found.rows] == ["an empty file", "no face found"]
+    assert [r["reason"] for r in found.rows] == ["an empty file", NO_FACE]
+
+
+def test_a_typo_does_not_erase_the_previous_prediction(folder, tmp_path, capsys):
+    wall(1).save(tmp_path / "good.png")
+    predict(folder, tmp_path / "out", [tmp_path / "good.png"])
+
+    def content():
+        files = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+        return {p.name: p.read_bytes() for p in files}
+
+    before = content()
+    assert len(before) == 5  # with .lock
+    assert predict(folder, tmp_path / "out", [tmp_path / "goood.png"]).code == 1
+    assert content() == before
+    assert "before is left as it was" in capsys.readouterr().out
+    found = predict(folder, tmp_path / "out", [tmp_path / "goood.png", tmp_path / "good.png"])
+    assert [r["reason"] for r in found.rows] == ["no such file", ""]
+    assert content().keys() == before.keys()
 
 
 @pytest.mark.skipif(not has_cascades(), reason="OpenCV 5 has no Haar cascades")
@@ -234,7 +260,7 @@ def test_twelve_odd_inputs_with_the_shipped_weights(tmp_path):
         ("03", 1, "damaged or cut off"),
         ("04", 1, "no face found"),
         ("05", 1, "too large"),
-        ("06", 1, "not a JPEG, PNG, BMP, GIF file"),
+        ("06", 1, "not a JPEG, PNG, BMP, GIF, WEBP, AVIF, TIFF file"),
         ("07", 1, "a face"),
         ("08", 1, "a face"),
         ("09", 1, "a face"),
@@ -265,7 +291,11 @@ def test_a_video_is_rows_by_frame_and_smoothed_by_face(folder, tmp_path):
     write_video(tmp_path / "a.avi", [still, other, blank, still])
     raw = predict(folder, tmp_path / "raw", [tmp_path / "a.avi"])
     assert [r["frame"] for r in raw.rows] == ["0", "1", "2", "3"]
-    assert [r["reason"] for r in raw.rows] == ["", "", "no face found", ""]
+    reason = "no face found: frontal of 40 pixels or more"
+    assert [r["reason"] for r in raw.rows] == ["", "", reason, ""]
+    assert [(r["seconds"], r["face"]) for r in raw.rows] == [
+        ("0.000", "1"), ("0.100", "1"), ("0.200", ""), ("0.300", "1")
+    ]  # fmt: skip
     smooth = predict(folder, tmp_path / "smooth", [tmp_path / "a.avi"] * 2, smoothing=0.8)
     p = [probabilities(raw.rows[i]) for i in (0, 1, 3)]
     assert abs(p[0] - p[1]).max() > 1e-3
@@ -284,13 +314,43 @@ def test_every_and_max_frames(folder, tmp_path):
     assert [r["frame"] for r in found.rows] == ["0", "3"]
 
 
+def test_a_video_says_how_far_it_is(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(output, "BETWEEN_REPORTS", 0.0)
+    write_video(tmp_path / "a.avi", [np.full((60, 80, 3), 99, np.uint8)] * 3)
+    predict(folder, tmp_path / "out", [tmp_path / "a.avi"])
+    said = capsys.readouterr().out
+    assert re.search(r"a.avi: frame 1 of 3, 0:\d\d left\n.*a.avi: frame 2 of 3, 0:\d\d left", said)
+
+
+def test_progress():
+    frame = images.Picture("a.mp4", 299, None, "", True, True, 12.0, 6000)
+    assert output.progress(frame, 30.0) == "a.mp4: frame 300 of 6000, 9:30 left"
+    assert output.progress(frame._replace(frames=0), 30.0) == "a.mp4: frame 300, at 12 s"
+
+
+def test_an_annotated_video(folder, tmp_path):
+    """As long as the original, though each second frame is looked at, and with the answers."""
+    still, blank = np.asarray(wall(1)), np.full(np.asarray(wall(1)).shape, 128, np.uint8)
+    write_video(tmp_path / "a.avi", [still] * 10 + [blank] * 11)
+    settings = {"video": True, "every": 2, "threshold": 0.0}
+    found = predict(folder, tmp_path / "out", [tmp_path / "a.avi"] * 2, **settings)
+    paths = sorted((found.workdir / "annotated").glob("*.mp4"))
+    assert [p.name for p in paths] == ["00001-a.avi.mp4", "00002-a.avi.mp4"]
+    frames = [p for p in images.read([str(paths[1])], max_pixels=10**7, every=1, max_frames=0)]
+    assert frames[-1].seconds == pytest.approx(2.0, abs=0.05)  # frame 20 at 10 a second
+    colourful = [(np.ptp(p.pixels.astype(int), axis=2) > 60).mean() for p in frames]
+    assert min(colourful[:20]) > 0.01 and max(colourful[26:]) == 0  # box and emoji, then none
+    again = predict(folder, tmp_path / "out", [tmp_path / "a.avi"])
+    assert not list((again.workdir / "annotated").glob("*.mp4"))
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_what_was_done(folder, tmp_path, monkeypatch, signum):
-    def read(inputs, **settings):
+    def read(files, **settings):
         for frame in range(9):
             if frame == 2:
                 os.kill(os.getpid(), signum)
-            yield images.Picture("webcam:0", frame, np.asarray(wall(1)), "", moving=True)
+            yield images.Picture("webcam:0", frame, np.asarray(wall(1)), "", True, True, 0.0)
 
     monkeypatch.setattr(images, "read", read)
     with pytest.raises(Interrupted, match="what was done is in") as caught:
@@ -309,6 +369,7 @@ def test_ctrl_c_keeps_what_was_done(folder, tmp_path, monkeypatch, signum):
     [
         ({"detector": "dlib"}, "detector must be one of haar, none, got 'dlib'"),
         ({"min_face": 3}, "min_face must be in [24"),
+        ({"turned": "yes"}, "turned must be one of off, stills, all, got 'yes'"),
         ({"threshold": 1.5}, "threshold"),
         ({"smoothing": 1.0}, "smoothing"),
         ({"every": 0}, "every"),
@@ -336,13 +397,6 @@ def test_wrong_inputs(folder, tmp_path, inputs):
     with pytest.raises(UserError, match="--inputs"):
         predict(folder, tmp_path / "out", inputs)
     assert not (tmp_path / "out").exists()
-
-
-def test_inputs_are_separated_by_commas():
-    assert predict_run.split("a.jpg,b c.png") == ["a.jpg", "b c.png"]
-    assert predict_run.split('"a,b.jpg",webcam:0') == ["a,b.jpg", "webcam:0"]
-    with pytest.raises(UserError, match="separate names by commas"):
-        predict_run.split("a.jpg\nb.jpg")
 
 
 def test_missing_weights(tmp_path):

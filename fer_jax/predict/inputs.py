@@ -1,0 +1,165 @@
+"""From --inputs to files: lists, patterns, folders and their links. Files are known by content."""
+
+import csv
+import glob
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from train_jax.run.errors import UserError
+
+HEAD = 512  # bytes that tell a format
+# endings under which a picture or video is expected: unreadable content then has a row
+ENDINGS = {
+    f".{ending}" for ending in (
+        "jpg jpeg jpe jfif png bmp gif webp avif tif tiff heic heif jxl jp2 cr2 cr3 nef arw dng "
+        "raf mp4 m4v mov avi mkv webm mpg mpeg wmv 3gp flv ts mts m2ts ogv"
+    ).split()
+}  # fmt: skip
+PICTURE, VIDEO = "picture", "video"
+SIGNATURES = (  # at a byte, these bytes; what the file is: of a format that is not read, its name
+    (0, b"\xff\xd8\xff", PICTURE), (0, b"\x89PNG\r\n\x1a\n", PICTURE), (0, b"BM", PICTURE),
+    (0, b"GIF8", PICTURE), (8, b"WEBP", PICTURE),
+    (8, b"CR\2\0", "camera raw (CR2)"), (0, b"FUJIFILMCCD-RAW", "camera raw (RAF)"),
+    (0, b"IIU\0", "camera raw (RW2)"), (0, b"IIRO", "camera raw (ORF)"),
+    (0, b"II*\0", PICTURE), (0, b"MM\0*", PICTURE),
+    (0, b"8BPS", "Photoshop"), (0, b"%PDF", "PDF"), (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL \r\n\x87\n", "JPEG XL"), (4, b"jP  \r\n\x87\n", "JPEG 2000"),
+    (8, b"AVI ", VIDEO), (0, b"\x1aE\xdf\xa3", VIDEO), (0, b"FLV\1", VIDEO),
+    (0, b"0&\xb2u\x8ef\xcf\x11", VIDEO), (0, b"OggS", VIDEO),
+    (0, b"\0\0\1\xba", VIDEO), (0, b"\0\0\1\xb3", VIDEO),
+)  # fmt: skip
+BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # a QuickTime file begins with one
+PACKETS = ((0, 188), (4, 192))  # of MPEG transport streams: the first sync byte, and the distance
+HIDDEN = {"@eadir", "__macosx", "thumbs.db", "desktop.ini"}  # what systems leave in folders
+
+
+class Found(NamedTuple):
+    files: list[str]  # to be read, in order; 'webcam:N' among them; what is not there, too
+    left_out: list[str]  # one sentence for each folder of which files are left out
+
+
+def split(inputs: str) -> list[str]:
+    """Names separated by commas; one with a comma in it stands in double quotes."""
+    if os.path.exists(inputs):
+        return [inputs]
+    try:
+        return next(csv.reader([inputs]), [])
+    except csv.Error as error:
+        raise UserError(f"--inputs: {error}: separate names by commas") from None
+
+
+def find(names) -> Found:
+    """The files of names: of a folder those that are pictures or videos, by their content or by
+    their ending; of a pattern ('*.jpg', '**/*.jpg') what it fits; of @LIST its lines."""
+    found = Found([], [])
+    for name in names:
+        path = Path(os.path.expanduser(name))
+        if name.startswith("webcam:"):
+            webcam_number(name)
+            found.files.append(name)
+        elif name.startswith("@") and not path.exists():
+            listed = find(_lines(name[1:]))
+            found.files.extend(listed.files)
+            found.left_out.extend(listed.left_out)
+        elif glob.has_magic(name) and not path.exists():
+            matches = [m for m in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(m)]
+            found.files.extend(matches or [str(path)])
+        elif path.is_dir():
+            files, left_out = _look_through(path)
+            found.files.extend(files or [str(path)])
+            if left_out:
+                found.left_out.append(f"{path}: left out {left_out}")
+        else:
+            found.files.append(str(path))
+    return found
+
+
+def webcam_number(name: str) -> int:
+    """The N of 'webcam:N'."""
+    number = name.removeprefix("webcam:")
+    if not number.isdecimal():
+        raise UserError(f"--inputs: {name}: expected webcam:0, or another number")
+    return int(number)
+
+
+def kind_of(head: bytes) -> str:
+    """PICTURE, VIDEO, the name of a format that is not read, or '' for all else."""
+    if head[4:8] == b"ftyp":
+        return _kind_of_brands(head[8 : max(12, int.from_bytes(head[:4], "big"))])
+    if head[4:8] in BOXES and head[0] == 0:
+        return VIDEO
+    for start, distance in PACKETS:
+        if len(head) > start + distance and {*head[start::distance]} == {0x47}:
+            return VIDEO
+    for start, signature, kind in SIGNATURES:
+        if head.startswith(signature, start):
+            return kind
+    return ""
+
+
+def read_head(path) -> bytes:
+    """The first bytes of a file; none of what is no plain file, or cannot be opened."""
+    try:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            return b""
+        with open(path, "rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def _kind_of_brands(brands: bytes) -> str:
+    """Of an ISO media file (ISO/IEC 14496-12), by the brands that it says it fits."""
+    if any(brand in brands for brand in (b"avif", b"avis")):
+        return PICTURE
+    if any(brand in brands for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")):
+        return "HEIC"
+    return "camera raw (CR3)" if brands.startswith(b"crx") else VIDEO
+
+
+def _lines(name) -> list[str]:
+    """The names in a list file, one a line. UserError if it cannot be read."""
+    try:
+        lines = Path(os.path.expanduser(name)).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise UserError(f"--inputs: @{name}: the list cannot be read: {reason}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _look_through(folder: Path) -> tuple[list[str], str]:
+    """(pictures and videos below `folder`, sorted; what is left out, or '')."""
+    found, endings, hidden, seen = [], Counter(), 0, set()
+    for at, folders, names in os.walk(
+        folder, followlinks=True, onerror=lambda error: found.append(Path(error.filename))
+    ):
+        status = os.stat(at)
+        if (status.st_dev, status.st_ino) in seen:  # a link that leads back, or a second one
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        hidden += sum(map(_is_hidden, folders + names))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in names:
+            path = Path(at, name)
+            if _is_hidden(name):
+                continue
+            if kind_of(read_head(path)) or path.suffix.lower() in ENDINGS:
+                found.append(path)
+            else:
+                endings[path.suffix.lower() or "no ending"] += 1
+    parts = [f"{count} {ending}" for ending, count in endings.most_common(5)]
+    others = endings.total() - sum(count for _, count in endings.most_common(5))
+    left_out = []
+    if parts:
+        more = f", {others} more" if others else ""
+        left_out.append(f"{endings.total()} no pictures or videos ({', '.join(parts)}{more})")
+    if hidden:
+        left_out.append(f"{hidden} hidden")
+    return list(map(str, sorted(found))), "; ".join(left_out)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in HIDDEN
