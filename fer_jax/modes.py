@@ -10,7 +10,6 @@ from fer_jax import average, folds
 from fer_jax import data as fer_data
 from fer_jax import weights as weights_lib
 from fer_jax.average import Average
-from fer_jax.data import CLASSES
 from fer_jax.evaluate import check_view, make_predict, predict_split, score, views_of
 from fer_jax.explore import run as explore_lib
 from fer_jax.report import page as report_html
@@ -35,9 +34,7 @@ from train_jax.run.workdir import lock_workdir, origin, read_config, write_confi
 
 def train(config, workdir: Path):
     """Trains what the config says into `workdir`; then scores, draws and exports the best epoch."""
-    model = build_model(config)
-    check_view(config.eval.tta, views_of(model))
-    dataset, splits = load_splits(config)
+    dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)
@@ -61,9 +58,7 @@ def evaluate(config, workdir: Path, *, weights: str | None):
         _score_weights(config, workdir, weights)
         return
     read_config(workdir)  # refuses a workdir without a run before the data is read
-    model = build_model(config)
-    check_view(config.eval.tta, views_of(model))
-    dataset, splits = load_splits(config)
+    dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
         write_config(workdir, config.to_dict(), task.identity)  # refuses another model or data
@@ -77,7 +72,8 @@ def cross_validate(config, workdir: Path):
     Test splits are not looked at.
     """
     folds.check_settings(config)
-    model = build_model(config)
+    dataset = fer_data.load(config.data.path, fer_data.reading_of(config.data))
+    model = build_model(config, len(dataset.classes))
     parts = []
     with lock_workdir(workdir):
         for fold in range(config.data.folds):
@@ -85,10 +81,11 @@ def cross_validate(config, workdir: Path):
             one = config.copy_and_resolve_references()
             one.data.fold = fold
             parts.append(_train_fold(one, workdir / f"fold{fold}", model))
-        train = fer_data.load(config.data.path).splits["train"]
+        train = dataset.splits["train"]
         found = folds.pool(
             parts, train,
             fer_data.assign_folds(train, folds=config.data.folds, seed=config.data.split_seed),
+            dataset.classes,
         )  # fmt: skip
         folds.save(workdir / "out_of_fold", found)
         result = folds.score(found)
@@ -96,6 +93,17 @@ def cross_validate(config, workdir: Path):
         write_atomically(workdir / "cross_validate.json", json.dumps(about, indent=1))
     print(folds.table(result))
     print(f"predictions: {workdir / 'out_of_fold'}, for data.soft_labels")
+
+
+def _load(config):
+    """(Dataset, {split: Faces}, model): `task.load_splits`, and a net for its classes. UserError if
+    the config is wrong, first where that can be told without the data."""
+    if config.data.classes:
+        check_view(config.eval.tta, views_of(build_model(config, len(config.data.classes))))
+    dataset, splits = load_splits(config)
+    model = build_model(config, len(dataset.classes))
+    check_view(config.eval.tta, views_of(model))
+    return dataset, splits, model
 
 
 def _train_fold(config, workdir, model) -> dict:
@@ -122,7 +130,7 @@ def export(config, workdir: Path, *, weights: str | None):
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} holds a run: give --workdir=NEW, which the weights fill alone")
     classifier = weights_lib.load(Path(weights))
-    splits = _divided(fer_data.load(config.data.path), classifier.card, weights)
+    splits = _divided(_data_of(config, classifier.card), classifier.card, weights)
     images = np.concatenate([f.images for name, f in splits.items() if name != "train"])
 
     def answers(variables):
@@ -171,9 +179,9 @@ def _score_run(config, workdir, model, task, dataset, splits):
     """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
     variables, epoch = _load_selected(config, workdir, task)
     logits_of = _make_logits_of(config, model, variables)
-    temperature = _temperatures(config, model, logits_of, splits["valid"])
+    temperature = _temperatures(config, model, logits_of, splits["valid"], dataset.classes)
     about = {"weights": f"{config.checkpoint.select} checkpoint", "epoch": epoch}
-    counts = np.bincount(splits["train"].labels)
+    counts = np.bincount(splits["train"].labels, minlength=len(dataset.classes))
     result = _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
     return variables, temperature, result
 
@@ -187,13 +195,13 @@ def _load_selected(config, workdir, task):
     return variables, len(saved.record["history"])
 
 
-def _temperatures(config, model, logits_of, valid) -> dict[str, float]:
+def _temperatures(config, model, logits_of, valid, classes) -> dict[str, float]:
     """{view: T}, fitted on `valid`; or else those of the folds, where data.soft_labels has some."""
     views = views_of(model)
     if len(valid.labels):
         return {v: fit_temperature(logits_of(valid.images, tta=v), valid.labels) for v in views}
     if config.data.soft_labels:
-        known = folds.load(Path(config.data.soft_labels)).temperature
+        known = folds.load(Path(config.data.soft_labels), classes).temperature
         return {view: known.get(view, known["flip"]) for view in views}
     print("No validation images and no data.soft_labels: the temperature stays 1.")
     return dict.fromkeys(views, 1.0)
@@ -207,7 +215,7 @@ def _score_weights(config, workdir, folder):
         raise UserError(
             f"{workdir} holds a run, and its eval.json is not of {folder}: give --workdir=NEW"
         )
-    dataset = fer_data.load(config.data.path)
+    dataset = _data_of(config, classifier.card)
     if dataset.notice:
         print(dataset.notice)
     splits, trained_on = _divided(dataset, classifier.card, folder), classifier.card["trained_on"]
@@ -220,9 +228,17 @@ def _score_weights(config, workdir, folder):
         temperature = {tta: fit_temperature(logits_of(valid.images, tta=tta), valid.labels)}
     check_view(tta, list(temperature))
     about = {"weights": folder, "epoch": classifier.card["epoch"]}
-    counts = [trained_on["counts"][name] for name in CLASSES]
+    counts = [trained_on["counts"][name] for name in dataset.classes]
     with lock_workdir(workdir):
         _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
+
+
+def _data_of(config, card):
+    """The Dataset of a config, with the classes of a card, divided as that one says."""
+    own = {name: card["config"]["data"][name] for name in ("test_fraction", "split_seed")
+           if name in card["config"]["data"]}  # fmt: skip
+    known = {"classes": tuple(card["classes"])} | own
+    return fer_data.load(config.data.path, fer_data.reading_of(config.data, **known))
 
 
 def _divided(dataset, card, folder) -> dict:
@@ -239,7 +255,7 @@ def _score(config, workdir, logits_of, dataset, splits, temperature, counts, abo
     tta, splits = config.eval.tta, {n: faces for n, faces in splits.items() if len(faces.labels)}
     about = {"data": dataset.name, "sha256": dataset.sha256, **about, "tta": tta}
     return score(
-        workdir, functools.partial(logits_of, tta=tta), splits,
+        workdir, functools.partial(logits_of, tta=tta), splits, classes=dataset.classes,
         temperature=temperature[tta], majority=int(np.argmax(counts)), about=about,
     )  # fmt: skip
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from fer_jax import average
 from fer_jax import weights as weights_lib
-from fer_jax.data import CLASSES
 from fer_jax.evaluate import check_view, make_predict, predict_split
 from fer_jax.predict import draw, images, tracks
 from fer_jax.predict.draw import Answer
@@ -23,7 +22,6 @@ from train_jax.run.interrupt import Interrupted, watch_signals
 from train_jax.run.workdir import lock_workdir
 
 BOX = ("x", "y", "width", "height")
-COLUMNS = ("file", "frame", *BOX, "class", *CLASSES, "reason")
 MAX_TILES = 120  # of the contact sheet
 
 
@@ -45,7 +43,12 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     pictures = images.read(
         inputs, **{k: settings[k] for k in ("max_pixels", "every", "max_frames")}
     )
-    with lock_workdir(workdir), watch_signals() as interrupt, Output(workdir, settings) as output:
+    classes = classifier.card["classes"]
+    with (
+        lock_workdir(workdir),
+        watch_signals() as interrupt,
+        Output(workdir, settings, classes) as output,
+    ):
         followed = []
         for picture in pictures:
             if picture.pixels is None:
@@ -76,7 +79,7 @@ def make_classify(classifier, *, tta):
 
     def classify(crops):
         if not crops:
-            return np.zeros((0, len(CLASSES)))
+            return np.zeros((0, len(classifier.card["classes"])))
         size = 1 << (len(crops) - 1).bit_length()  # few shapes, each compiled once
         logits = predict_split(
             compiled, classifier.variables, np.stack(crops), batch_size=size, tta=tta
@@ -86,9 +89,9 @@ def make_classify(classifier, *, tta):
     return classify
 
 
-def answer(box, probabilities, threshold) -> Answer:
+def answer(box, probabilities, threshold, classes) -> Answer:
     """The most probable class of f64[K], or NOT_SURE where it is below the threshold."""
-    best = CLASSES[int(probabilities.argmax())]
+    best = classes[int(probabilities.argmax())]
     probability = float(probabilities.max())
     return Answer(box, best if probability >= threshold else NOT_SURE, best, probability)
 
@@ -96,8 +99,8 @@ def answer(box, probabilities, threshold) -> Answer:
 class Output:
     """The files of one prediction, written as it goes, so that memory does not grow."""
 
-    def __init__(self, workdir: Path, settings):
-        self._workdir, self._settings = workdir, settings
+    def __init__(self, workdir: Path, settings, classes):
+        self._workdir, self._settings, self._classes = workdir, settings, classes
         self._tiles, self._left_out, self._drawn = [], 0, 0
         self._counts = {}  # of the moving pictures: {file: Counter of answers}
         self._read = self._unreadable = 0
@@ -113,7 +116,7 @@ class Output:
         self._csv = open(self._workdir / "predictions.csv", "w", newline="", **kind)
         self._jsonl = open(self._workdir / "predictions.jsonl", "w", **kind)
         self._rows = csv.writer(self._csv)
-        self._rows.writerow(COLUMNS)
+        self._rows.writerow(["file", "frame", *BOX, "class", *self._classes, "reason"])
         return self
 
     def __exit__(self, *exception):
@@ -133,7 +136,10 @@ class Output:
         """A row for each face, or one with the reason where there is none; and the pictures."""
         self._read += 1
         threshold = self._settings["threshold"]
-        answers = [answer(b, p, threshold) for b, p in zip(boxes, probabilities, strict=True)]
+        answers = [
+            answer(b, p, threshold, self._classes)
+            for b, p in zip(boxes, probabilities, strict=True)
+        ]
         for found, row in zip(answers, probabilities, strict=True):
             self._row(picture, found.box, found.name, row, "")
         if not answers:
@@ -164,10 +170,12 @@ class Output:
         return 0 if self._read else 1
 
     def _row(self, picture, box, name, probabilities, reason):
-        values = {} if name is None else dict(zip(CLASSES, map(float, probabilities), strict=True))
+        values = {}
+        if name is not None:
+            values = dict(zip(self._classes, map(float, probabilities), strict=True))
         self._rows.writerow(
             [picture.file, picture.frame, *(box or [""] * 4), name or ""]
-            + [f"{values[c]:.6f}" if values else "" for c in CLASSES]
+            + [f"{values[c]:.6f}" if values else "" for c in self._classes]
             + [reason]
         )
         record = {
