@@ -11,10 +11,24 @@ def get_config() -> ml_collections.ConfigDict:
     c.task = "fer"
 
     c.data = ml_collections.ConfigDict()
-    # archive.zip, its unpacked folder, or the CSV; "drawn" takes drawn faces; "" takes
+    # FER-2013 in any form, or your own data, see docs/data.md; "drawn" takes drawn faces; "" takes
     # data/raw/fer2013, or else drawn faces
     c.data.path = ""
-    c.data.valid_fraction = 0.1  # of train, stratified; identical images stay on one side; 0: none
+    # in the order of their numbers, whatever the case of letters; () takes the names of the folders
+    c.data.classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    # (folder, class) where they are called otherwise, as ("anger", "angry"); (folder, "") leaves
+    # it out
+    c.data.class_map = ()
+    c.data.resize = False  # take images of any size and in colour, and make them 48x48 and grey
+    # whose labels: "" those of the data; "ferplus" the majority of FER+, whose fer2013new.csv lies
+    # beside fer2013.csv; loss.soft_weight then has their votes for targets
+    c.data.labels = ""
+    c.data.test_fraction = (
+        0.1  # where the data is one folder of classes: kept for the test, as below
+    )
+    # of train, stratified; identical images stay on one side; 0: none. Data with a validation split
+    # of its own keeps that one
+    c.data.valid_fraction = 0.1
     c.data.train_fraction = 1.0  # train on a stratified part of what is left, for quick experiments
     c.data.split_seed = 0  # of all parts; not the seed of the run, so that seeds share one split
     c.data.folds = 0  # parts for --mode=cross_validate, each left out once; 0: valid_fraction
@@ -35,7 +49,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.loss = ml_collections.ConfigDict()
     c.loss.label_smoothing = 0.0  # share of the target spread over all classes
-    c.loss.soft_weight = 0.0  # share of the target that is data.soft_labels, not the label
+    # share of the target that is not the label: data.soft_labels, or else the votes of FER+
+    c.loss.soft_weight = 0.0
     c.loss.balanced = False  # weigh classes by N / (K * count)
     c.loss.l2 = 0.0  # times the sum of squares of the kernels in l2_layers, as Keras's l2()
     c.loss.l2_layers = ()  # flax names, e.g. ('Conv_2',)
@@ -122,7 +137,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.eval.tta = "none"
 
     c.explore = ml_collections.ConfigDict()  # --mode=explore; decides nothing in training
-    c.explore.classes = ("angry", "surprise")  # of the AUC map: above 0.5 is brighter in the second
+    # two of the AUC map: above 0.5 is brighter in the second; () is ("angry", "surprise"), or else
+    # the first two of the data
+    c.explore.classes = ()
     c.explore.grid = 3  # rows and columns that a face is shrunk to, 1 to 48
     c.explore.resampling = "lanczos"  # as Pillow names it; this one gives the original's numbers
     c.explore.split = "train"  # of the AUC map, samples and mean faces

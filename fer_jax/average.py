@@ -9,6 +9,7 @@ import numpy as np
 
 from fer_jax import weights as weights_lib
 from fer_jax.weights import Classifier
+from train_jax.run.errors import UserError
 
 
 class Average(NamedTuple):
@@ -43,11 +44,17 @@ def load(folders: str) -> Classifier:
     there are if all nets were trained on the same images.
 
     Raises:
-      UserError: see `weights.load`.
+      UserError: see `weights.load`; or their classes are not the same, in the same order.
     """
     found = [weights_lib.load(Path(folder)) for folder in folders.split(",")]
     if len(found) == 1:
         return found[0]
+    for other in found[1:]:
+        if other.card["classes"] != found[0].card["classes"]:
+            raise UserError(
+                f"--weights: {found[0].folder} tells {', '.join(found[0].card['classes'])} apart, "
+                f"and {other.folder} {', '.join(other.card['classes'])}: there is no mean of them"
+            )
     shared = len({c.card["trained_on"]["train_valid_sha256"] for c in found}) == 1
     trained_on = found[0].card["trained_on"]
     card = found[0].card | {

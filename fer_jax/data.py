@@ -1,6 +1,7 @@
 """The faces that a run trains and is judged on, as numpy arrays.
 
-Letters: N images. Images are u8[N, 48, 48], labels i32[N] with the ids of CLASSES.
+Letters: N images, K classes. Images are u8[N, 48, 48], labels i32[N] with the ids of the classes,
+whose names are those of the Dataset. CLASSES are the seven of FER-2013.
 """
 
 import os
@@ -11,11 +12,12 @@ import numpy as np
 
 from fer_jax.fer2013 import CLASSES, cache
 from fer_jax.fer2013 import source as fer2013
+from fer_jax.fer2013.classes import Reading
 from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw" / "fer2013"
-CACHE = ROOT / "data" / "cache" / "fer2013"
+CACHE = Path(os.environ.get("FER_SEQ_CACHE") or ROOT / "data" / "cache") / "fer2013"
 SIDE = 48  # pixels of an image
 
 DRAWN_NOTICE = """\
@@ -28,58 +30,84 @@ data/raw/fer2013/ (or add --config.data.path=PATH), then: python launch.py \
 
 class Faces(NamedTuple):
     images: np.ndarray  # u8[N, 48, 48]
-    labels: np.ndarray  # i32[N], indices into CLASSES
+    labels: np.ndarray  # i32[N], indices into the classes
+    votes: np.ndarray | None = None  # u8[N, K], people's votes for each class, where there are some
 
 
 class Dataset(NamedTuple):
-    name: str  # 'fer2013' or 'drawn_faces'
-    splits: dict[str, Faces]  # of 'train', 'PublicTest', 'PrivateTest'; or of 'train', 'test'
+    name: str  # 'fer2013', 'ferplus', 'own_data' or 'drawn_faces'
+    splits: dict[str, Faces]  # 'train', 'valid' and test splits, as far as the source has them
     source: str  # path, or 'embedded'
     sha256: str  # of the arrays of all splits: the same for the zip, the folder and the CSV
-    notice: str  # what the user has to be told: '', or three lines about drawn faces
+    notice: str  # what the user has to be told, in lines: drawn faces, what was left out; or ''
+    classes: tuple[str, ...] = CLASSES
 
 
-def load(path: str) -> Dataset:
-    """FER-2013 from `path`; if that is '', from data/raw/fer2013; if nothing is there, drawn faces.
+def load(path: str, reading: Reading = Reading()) -> Dataset:  # noqa: B008, immutable
+    """Faces from `path`; if that is '', from data/raw/fer2013; if nothing is there, drawn faces.
 
     A `path` of 'drawn' asks for the drawn faces, whatever lies in data/raw.
 
     Args:
-        path: archive.zip, the folder unpacked from it, fer2013.csv or icml_face_data.csv, or a
-            folder that holds exactly one of these. One that is wrong is never replaced by others.
+        path: of FER-2013 or own data, see fer_jax/fer2013/source.py, or a folder that holds exactly
+            one source. One that is wrong is never replaced by others.
+        reading: classes and the like, see config.data.
 
     Raises:
-        UserError: every mistake in the source, see fer_jax/fer2013/source.py.
+        UserError: every mistake in the source or in `reading`.
     """
+    reading.check()
     if path == "drawn":
-        return _drawn_faces(DRAWN_NOTICE.replace("no FER-2013 was found, so these", "these"))
+        return _drawn_faces(
+            DRAWN_NOTICE.replace("no FER-2013 was found, so these", "these"), reading
+        )
     if not path and not _anything_in(RAW):
-        return _drawn_faces(DRAWN_NOTICE)
+        return _drawn_faces(DRAWN_NOTICE, reading)
     source = fer2013.find(path or RAW)
-    splits, sha256 = cache.load(source, CACHE)
-    return Dataset("fer2013", _as_faces(splits), str(source.path), sha256, notice="")
+    data = cache.load(source, CACHE, reading)
+    splits = {
+        name: Faces(images, labels, data.votes.get(name))
+        for name, (images, labels) in data.splits.items()
+    }
+    if "undivided" in splits:
+        train, test = split_validation(
+            splits.pop("undivided"), fraction=reading.test_fraction, seed=reading.split_seed
+        )
+        splits = {"train": train} | ({"test": test} if len(test.labels) else {})
+    notice = "\n".join(data.notes)
+    return Dataset(data.name, splits, str(source.path), data.sha256, notice, data.classes)
+
+
+def reading_of(c, **known) -> Reading:
+    """How `c`, the fields of config.data, wants data to be read. A card of before 2026-11-27 lacks
+    some fields. `known` go before its own."""
+    fields = {name: c[name] for name in Reading._fields if name in c} | known
+    for name in ("classes", "class_map"):  # lists, in JSON
+        if isinstance(fields.get(name), list):
+            fields[name] = tuple(tuple(v) if isinstance(v, list) else v for v in fields[name])
+    return Reading(**fields)
 
 
 def _anything_in(folder: Path) -> bool:
     return folder.is_dir() and any(not name.startswith(".") for name in os.listdir(folder))
 
 
-def _drawn_faces(notice) -> Dataset:
+def _drawn_faces(notice, reading: Reading) -> Dataset:
     from fer_jax.drawn_faces import load as load_drawn_faces
 
+    if reading.labels or reading.classes not in ((), CLASSES):
+        raise UserError(
+            "config.data.classes and data.labels are of your own data, and data.path names none: "
+            f"the drawn faces have the classes {', '.join(CLASSES)}"
+        )
     splits = load_drawn_faces()
-    return Dataset(
-        "drawn_faces", _as_faces(splits), "embedded", fer2013.content_sha256(splits), notice
-    )
-
-
-def _as_faces(splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Faces]:
-    return {name: Faces(images, labels) for name, (images, labels) in splits.items()}
+    faces = {name: Faces(images, labels) for name, (images, labels) in splits.items()}
+    return Dataset("drawn_faces", faces, "embedded", fer2013.content_sha256(splits), notice)
 
 
 def sha256(splits: dict[str, Faces]) -> str:
     """Of the names, labels and images of the splits, in hexadecimal."""
-    return fer2013.content_sha256(splits)
+    return fer2013.content_sha256({name: faces[:2] for name, faces in splits.items()})
 
 
 def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces, Faces]:
@@ -95,14 +123,14 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
     if not 0 <= fraction < 1:
         raise UserError(f"The validation fraction must be in [0, 1), got {fraction}.")
     if fraction == 0:
-        return train, Faces(train.images[:0], train.labels[:0])
-    room = np.rint(fraction * np.bincount(train.labels, minlength=len(CLASSES))).astype(int)
+        return train, select(train, np.zeros(len(train.labels), bool))
+    room = np.rint(fraction * np.bincount(train.labels)).astype(int)
     is_valid = np.zeros(len(train.labels), bool)
     groups = _twin_groups(train.images)
     for number in np.random.default_rng(seed).permutation(len(groups)):
         if not room.any():
             break
-        wanted = np.bincount(train.labels[groups[number]], minlength=len(CLASSES))
+        wanted = np.bincount(train.labels[groups[number]], minlength=len(room))
         if (wanted <= room).all():
             room -= wanted
             is_valid[groups[number]] = True
@@ -124,13 +152,14 @@ def assign_folds(train: Faces, *, folds: int, seed: int) -> np.ndarray:
     if not 2 <= folds <= len(groups):
         raise UserError(f"The folds must be 2 to {len(groups)}, the distinct images, got {folds}.")
     fold = np.zeros(len(train.labels), np.int32)
-    counts = np.zeros((folds, len(CLASSES)), np.int64)
+    classes = train.labels.max() + 1
+    counts = np.zeros((folds, classes), np.int64)
     for number in np.random.default_rng(seed).permutation(len(groups)):
         members = groups[number]
         labels = train.labels[members]
         # where the class has fewest; of equals, where there are fewest images
         fold[members] = least = np.lexsort((counts.sum(1), counts[:, labels[0]]))[0]
-        counts[least] += np.bincount(labels, minlength=len(CLASSES))
+        counts[least] += np.bincount(labels, minlength=classes)
     return fold
 
 
@@ -197,4 +226,5 @@ def _twin_groups(images: np.ndarray) -> list[list[int]]:
 
 def select(faces: Faces, mask: np.ndarray) -> Faces:
     """Those where `mask` bool[N] is True."""
-    return Faces(faces.images[mask], faces.labels[mask])
+    votes = None if faces.votes is None else faces.votes[mask]
+    return Faces(faces.images[mask], faces.labels[mask], votes)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from fer_jax import data as fer_data
-from fer_jax.data import CLASSES, SIDE
+from fer_jax.data import SIDE
 from fer_jax.models import takes_any_size
 from fer_jax.report import tables as report
 from fer_jax.report.mistakes import write_mistakes
@@ -21,13 +21,14 @@ VIEWS = ("none", "flip", "ten_crop")  # config.eval.tta
 CROP = 44  # pixels, side of the crops of 'ten_crop'
 
 
-def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
+def score(workdir, logits_of, splits, *, classes, temperature, majority, about) -> dict:
     """Writes eval.json, mistakes.json and the confusion figure, and prints the tables.
 
     Args:
       workdir: written into.
       logits_of: images u8[N, 48, 48] -> logits f32[N, K].
       splits: {name: Faces}. Without 'train' there is no telling which images have a twin there.
+      classes: K names.
       temperature: the logits are divided by it for "calibrated" and "coverage".
       majority: the most frequent class of train, i32.
       about: what else goes into eval.json: "data", "sha256", "epoch", "tta", "weights".
@@ -37,8 +38,8 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
     """
 
     def scores_of(logits, probabilities, labels):
-        scores = metrics.classification_scores(logits, labels, CLASSES)
-        calibrated = metrics.classification_scores(logits / temperature, labels, CLASSES)
+        scores = metrics.classification_scores(logits, labels, classes)
+        calibrated = metrics.classification_scores(logits / temperature, labels, classes)
         return scores | {
             "majority": float((labels == majority).mean()),
             "calibrated": {name: calibrated[name] for name in ("nll", "ece")},
@@ -60,13 +61,19 @@ def score(workdir, logits_of, splits, *, temperature, majority, about) -> dict:
             for rows, keep in ((clean, ~twin), (no_near_twins, ~(twin | near))):
                 if keep.any():
                     rows[name] = scores_of(logits[keep], probabilities[keep], faces.labels[keep])
-    result = about | {"temperature": temperature, "splits": scores, "clean": clean}
+    result = about | {
+        "classes": list(classes),
+        "temperature": temperature,
+        "splits": scores,
+        "clean": clean,
+    }
     result |= {"no_near_twins": no_near_twins, "reliability": reliability}
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
-    write_mistakes(workdir / "mistakes.json", name, faces, probabilities)  # of the last split
+    # of the last split
+    write_mistakes(workdir / "mistakes.json", name, faces, probabilities, classes)
     print(report.score_table(result, workdir))
     print(report.coverage_table(result))
-    report.draw_confusion(workdir, scores, about["data"])
+    report.draw_confusion(workdir, scores, about["data"], classes)
     return result
 
 

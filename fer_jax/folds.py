@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_jax.data import CLASSES
 from train_jax import calibration, metrics
 from train_jax.run.errors import UserError
 from train_jax.run.files import check_manifest, write_atomically, write_manifest
@@ -27,6 +26,7 @@ class OutOfFold(NamedTuple):
     fold: np.ndarray  # i32[N], the fold in which the image was left out
     digest: np.ndarray  # u8[N, 32], SHA-256 of the pixels of each image
     temperature: dict[str, float]  # of each of VIEWS, fitted on all of the predictions
+    classes: tuple[str, ...]  # K names, in the order of the labels
 
 
 def check_settings(config):
@@ -49,20 +49,21 @@ def check_settings(config):
             )
 
 
-def pool(parts, faces, fold) -> OutOfFold:
+def pool(parts, faces, fold, classes) -> OutOfFold:
     """The predictions of all folds together.
 
     Args:
       parts: for each fold {view: logits f32[n, K]} of the images it left out, in their order.
       faces: the whole train split.
       fold: i32[N], the fold that left out each image.
+      classes: K names.
     """
-    logits = {view: np.zeros((len(fold), len(CLASSES)), np.float32) for view in VIEWS}
+    logits = {view: np.zeros((len(fold), len(classes)), np.float32) for view in VIEWS}
     for number, part in enumerate(parts):
         for view in VIEWS:
             logits[view][fold == number] = part[view]
     temperature = {v: calibration.fit_temperature(logits[v], faces.labels) for v in VIEWS}
-    return OutOfFold(logits, faces.labels, fold, digests(faces.images), temperature)
+    return OutOfFold(logits, faces.labels, fold, digests(faces.images), temperature, tuple(classes))
 
 
 def score(found: OutOfFold) -> dict:
@@ -70,8 +71,8 @@ def score(found: OutOfFold) -> dict:
     result = {}
     for view in VIEWS:
         logits, t = found.logits[view], found.temperature[view]
-        scores = metrics.classification_scores(logits, found.labels, CLASSES)
-        calibrated = metrics.classification_scores(logits / t, found.labels, CLASSES)
+        scores = metrics.classification_scores(logits, found.labels, found.classes)
+        calibrated = metrics.classification_scores(logits / t, found.labels, found.classes)
         hits = logits.argmax(1) == found.labels
         result[view] = scores | {
             "temperature": t,
@@ -106,13 +107,13 @@ def save(folder: Path, found: OutOfFold):
     write_arrays(
         folder / ARRAYS, **arrays, labels=found.labels, fold=found.fold, digest=found.digest
     )
-    about = {"classes": list(CLASSES), "temperature": found.temperature}
+    about = {"classes": list(found.classes), "temperature": found.temperature}
     write_atomically(folder / ABOUT, json.dumps(about, indent=1))
     write_manifest(folder)
 
 
-def load(folder: Path) -> OutOfFold:
-    """What `save` wrote. UserError if it is damaged, or of other classes."""
+def load(folder: Path, classes) -> OutOfFold:
+    """What `save` wrote. UserError if it is damaged, or of other classes than `classes`."""
     problems = check_manifest(folder)
     if problems:
         raise UserError(
@@ -120,12 +121,12 @@ def load(folder: Path) -> OutOfFold:
             f"WORKDIR/out_of_fold: {problems[0]}"
         )
     about = json.loads((folder / ABOUT).read_bytes())
-    if about["classes"] != list(CLASSES):
-        raise UserError(f"{folder / ABOUT}: classes are {about['classes']}, not {list(CLASSES)}")
+    if about["classes"] != list(classes):
+        raise UserError(f"{folder / ABOUT}: classes are {about['classes']}, not {list(classes)}")
     arrays = read_arrays(folder / ARRAYS)
     return OutOfFold(
         {view: arrays[f"logits_{view}"] for view in VIEWS}, arrays["labels"], arrays["fold"],
-        arrays["digest"], about["temperature"],
+        arrays["digest"], about["temperature"], tuple(classes),
     )  # fmt: skip
 
 

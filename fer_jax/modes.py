@@ -13,7 +13,6 @@ from fer_jax import data as fer_data
 from fer_jax import weights as weights_lib
 from fer_jax.average import Average
 from fer_jax.batch_norm import MOMENTUM
-from fer_jax.data import CLASSES
 from fer_jax.evaluate import check_view, make_predict, predict_split, score, views_of
 from fer_jax.explore import run as explore_lib
 from fer_jax.report import page as report_html
@@ -52,9 +51,7 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
     `base`: see `write_config`. `init`: exported weights that a new run begins with.
     """
     check_settings(config)
-    model = build_model(config)
-    check_view(config.eval.tta, views_of(model))
-    dataset, splits = load_splits(config)
+    dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
     if init:
         folder = weights_lib.choose(None, Path(init)) if is_run(Path(init)) else Path(init)
@@ -95,9 +92,7 @@ def evaluate(config, workdir: Path, *, weights: str | None, base: dict | None = 
         _score_weights(config, workdir, weights)
         return
     read_config(workdir)  # refuses a workdir without a run before the data is read
-    model = build_model(config)
-    check_view(config.eval.tta, views_of(model))
-    dataset, splits = load_splits(config)
+    dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
         check_config(workdir, config.to_dict(), task.identity, base=base)
@@ -112,7 +107,8 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
     """
     check_settings(config)
     folds.check_settings(config)
-    model = build_model(config)
+    dataset = fer_data.load(config.data.path, fer_data.reading_of(config.data))
+    model = build_model(config, len(dataset.classes))
     parts = []
     with lock_workdir(workdir):
         for fold in range(config.data.folds):
@@ -120,10 +116,11 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
             one = config.copy_and_resolve_references()
             one.data.fold = fold
             parts.append(_train_fold(one, workdir / f"fold{fold}", model, base))
-        train = fer_data.load(config.data.path).splits["train"]
+        train = dataset.splits["train"]
         found = folds.pool(
             parts, train,
             fer_data.assign_folds(train, folds=config.data.folds, seed=config.data.split_seed),
+            dataset.classes,
         )  # fmt: skip
         folds.save(workdir / "out_of_fold", found)
         result = folds.score(found)
@@ -131,6 +128,16 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
         write_atomically(workdir / "cross_validate.json", json.dumps(about, indent=1))
     print(folds.table(result))
     print(f"predictions: {workdir / 'out_of_fold'}, for data.soft_labels")
+
+
+def _load(config):
+    """(Dataset, {split: Faces}, model): `task.load_splits`, and a net for its classes. UserError if
+    the config is wrong, first where that can be told without the data."""
+    known = len(config.data.classes) or len(fer_data.CLASSES)
+    check_view(config.eval.tta, views_of(build_model(config, known)))
+    dataset, splits = load_splits(config)
+    model = build_model(config, len(dataset.classes))
+    return dataset, splits, model
 
 
 def _train_fold(config, workdir, model, base) -> dict:
@@ -157,7 +164,7 @@ def export(config, workdir: Path, *, weights: str | None):
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} holds a run: give --workdir=NEW, which the weights fill alone")
     classifier = weights_lib.load(Path(weights))
-    splits = _divided(fer_data.load(config.data.path), classifier.card, weights)
+    splits = _divided(_data_of(config, classifier.card), classifier.card, weights)
     images = np.concatenate([f.images for name, f in splits.items() if name != "train"])
 
     def answers(variables):
@@ -206,9 +213,9 @@ def _score_run(config, workdir, model, task, dataset, splits):
     """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
     variables, epoch = _load_selected(config, workdir, task)
     logits_of = _make_logits_of(config, model, variables)
-    temperature = _temperatures(config, model, logits_of, splits["valid"])
+    temperature = _temperatures(config, model, logits_of, splits["valid"], dataset.classes)
     about = {"weights": f"{config.checkpoint.select} checkpoint", "epoch": epoch}
-    counts = np.bincount(splits["train"].labels)
+    counts = np.bincount(splits["train"].labels, minlength=len(dataset.classes))
     result = _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
     return variables, temperature, result
 
@@ -222,7 +229,7 @@ def _load_selected(config, workdir, task):
     return variables, len(saved.record["history"])
 
 
-def _temperatures(config, model, logits_of, valid) -> dict[str, float]:
+def _temperatures(config, model, logits_of, valid, classes) -> dict[str, float]:
     """{view: T}, fitted on `valid`; or else those of the folds, where data.soft_labels has some."""
     views = views_of(model)
     if len(valid.labels):
@@ -231,7 +238,7 @@ def _temperatures(config, model, logits_of, valid) -> dict[str, float]:
             print(f"The temperature is at its bound ({found['none']:.3g}): no calibration.")
         return found
     if config.data.soft_labels:
-        known = folds.load(Path(config.data.soft_labels)).temperature
+        known = folds.load(Path(config.data.soft_labels), classes).temperature
         return {view: known.get(view, known["flip"]) for view in views}
     print("No validation images and no data.soft_labels: the temperature stays 1.")
     return dict.fromkeys(views, 1.0)
@@ -245,7 +252,7 @@ def _score_weights(config, workdir, folder):
         raise UserError(
             f"{workdir} holds a run, and its eval.json is not of {folder}: give --workdir=NEW"
         )
-    dataset = fer_data.load(config.data.path)
+    dataset = _data_of(config, classifier.card)
     if dataset.notice:
         print(dataset.notice)
     splits, trained_on = _divided(dataset, classifier.card, folder), classifier.card["trained_on"]
@@ -258,9 +265,17 @@ def _score_weights(config, workdir, folder):
         temperature = {tta: fit_temperature(logits_of(valid.images, tta=tta), valid.labels)}
     check_view(tta, list(temperature))
     about = {"weights": folder, "epoch": classifier.card["epoch"]}
-    counts = [trained_on["counts"][name] for name in CLASSES]
+    counts = [trained_on["counts"][name] for name in dataset.classes]
     with lock_workdir(workdir):
         _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
+
+
+def _data_of(config, card):
+    """The Dataset of a config, with the classes of a card, divided as that one says."""
+    own = {name: card["config"]["data"][name] for name in ("test_fraction", "split_seed")
+           if name in card["config"]["data"]}  # fmt: skip
+    known = {"classes": tuple(card["classes"])} | own
+    return fer_data.load(config.data.path, fer_data.reading_of(config.data, **known))
 
 
 def _divided(dataset, card, folder) -> dict:
@@ -277,7 +292,7 @@ def _score(config, workdir, logits_of, dataset, splits, temperature, counts, abo
     tta, splits = config.eval.tta, {n: faces for n, faces in splits.items() if len(faces.labels)}
     about = {"data": dataset.name, "sha256": dataset.sha256, **about, "tta": tta}
     return score(
-        workdir, functools.partial(logits_of, tta=tta), splits,
+        workdir, functools.partial(logits_of, tta=tta), splits, classes=dataset.classes,
         temperature=temperature[tta], majority=int(np.argmax(counts)), about=about,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from flax.errors import FlaxError
 from fer_jax import data as fer_data
 from fer_jax import folds
 from fer_jax.augment import alternating_flip, augment, mixup, shrink, smooth_labels
-from fer_jax.data import CLASSES, SIDE
+from fer_jax.data import SIDE
 from fer_jax.models import make_model, takes_any_size
 from train_jax import metrics
 from train_jax import settings as settings_lib
@@ -57,22 +57,27 @@ def load_splits(config):
 
     The Dataset has no splits of its own any more: its whole train split is 66 MB.
     """
-    dataset = fer_data.load(config.data.path)
+    dataset = fer_data.load(config.data.path, fer_data.reading_of(config.data))
     if dataset.notice:
         print(dataset.notice)
     if "train" not in dataset.splits:
         raise UserError(
             f"{dataset.source} has no training images (only {', '.join(dataset.splits)}): training "
-            "needs train/<class>/Training_*.jpg, or CSV rows with Usage 'Training'"
+            "needs train/<class>/<image>, or CSV rows with Usage 'Training'"
         )
+    if "valid" in dataset.splits and config.data.folds:
+        print("The data's own validation split is not used: data.folds divides train.")
     return dataset._replace(splits={}), divide(dataset.splits, config.data)
 
 
 def divide(splits, c) -> dict:
-    """`splits` with 'valid' taken from 'train', as `c`, the fields of `config.data`, say."""
+    """`splits` with 'valid' taken from 'train', as `c`, the fields of `config.data`, say; or as it
+    came with the data."""
     try:
         if c.get("folds", 0):  # which cards of before 2026-11-26 do not name
             train, valid = leave_out(splits["train"], c["folds"], c["fold"], c["split_seed"])
+        elif "valid" in splits:
+            train, valid = splits["train"], splits["valid"]
         else:
             train, valid = fer_data.split_validation(
                 splits["train"], fraction=c["valid_fraction"], seed=c["split_seed"]
@@ -80,7 +85,7 @@ def divide(splits, c) -> dict:
         train = fer_data.take_fraction(train, fraction=c["train_fraction"], seed=c["split_seed"])
     except ValueError as error:
         raise UserError(f"config.data: {error}") from error
-    rest = {name: faces for name, faces in splits.items() if name != "train"}
+    rest = {name: faces for name, faces in splits.items() if name not in ("train", "valid")}
     return {"train": train, "valid": valid} | rest
 
 
@@ -92,9 +97,9 @@ def leave_out(faces, folds, fold, seed):
     return fer_data.select(faces, ~left_out), fer_data.select(faces, left_out)
 
 
-def build_model(config):
+def build_model(config, num_classes=7):
     """The flax module of `config.model`. UserError if its fields make no network."""
-    model, variables = model_of(config.model.to_dict(), "config.model")
+    model, variables = model_of(config.model.to_dict(), "config.model", num_classes)
     params = variables["params"]
     unknown = [name for name in config.loss.l2_layers if "kernel" not in params.get(name, {})]
     if unknown:
@@ -110,7 +115,7 @@ def build_model(config):
     return model
 
 
-def model_of(settings: dict, where: str):
+def model_of(settings: dict, where: str, num_classes=7):
     """The flax module of the fields of `config.model`, and the shapes of its variables.
 
     UserError, which begins with `where`, if they make no network.
@@ -121,7 +126,7 @@ def model_of(settings: dict, where: str):
             raise UserError(f"{where}.{name}: must be numbers of at least 1, got {settings[name]}")
     try:
         dtype = jnp.bfloat16 if settings.pop("bfloat16") else jnp.float32
-        model = make_model(num_classes=len(CLASSES), dtype=dtype, **settings)
+        model = make_model(num_classes=num_classes, dtype=dtype, **settings)
         variables = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
     except (KeyError, TypeError, ValueError, ArithmeticError, FlaxError) as error:
         raise UserError(named(where, error)) from error
@@ -142,24 +147,25 @@ def make_task(config, model, dataset, splits) -> Task:
     sizes, alternate = augmentation.pop("sizes"), augmentation.pop("alternate_flip")
     check_sizes(sizes)
     epochs = settings_of(config, dataset).epochs
-    soft_weight, soft, identity = c["soft_weight"], {}, {}
+    num_classes, soft_weight = len(dataset.classes), c["soft_weight"]
+    soft, identity = {}, {}
     if not 0 <= soft_weight <= 1 or (soft_weight and not config.data.soft_labels):
         raise UserError(
             "config.loss.soft_weight must be in [0, 1], and 0 without data.soft_labels, got "
             f"{soft_weight}"
         )
     if soft_weight:
-        folder = Path(config.data.soft_labels)
-        soft = {"soft": folds.soft_targets(folds.load(folder), splits["train"].images, folder)}
+        soft = {"soft": soft_targets(config, splits["train"], dataset.classes)}
         identity = {"soft_sha256": hashlib.sha256(soft["soft"].tobytes()).hexdigest()}
     class_weights = jnp.asarray(
-        balanced_class_weights(splits["train"].labels) if c["balanced"] else np.ones(len(CLASSES)),
+        balanced_class_weights(splits["train"].labels, num_classes)
+        if c["balanced"] else np.ones(num_classes),
         jnp.float32,
-    )
+    )  # fmt: skip
 
     def loss(params, batch_stats, batch, key, *, size, odd):
         augment_key, mixup_key, dropout_key = jax.random.split(key, 3)
-        targets = jax.nn.one_hot(batch["label"], len(CLASSES))
+        targets = jax.nn.one_hot(batch["label"], num_classes)
         if soft_weight:
             targets = (1 - soft_weight) * targets + soft_weight * batch["soft"]
         targets = smooth_labels(targets, smoothing=c["label_smoothing"])
@@ -208,12 +214,29 @@ def make_task(config, model, dataset, splits) -> Task:
         identity={
             "data": dataset.name,
             "train_valid_sha256": train_valid_sha256(splits),
-            "classes": list(CLASSES),
+            "classes": list(dataset.classes),
         }
         | identity,
         unit="images",
         loss_at=loss_at,
     )
+
+
+def soft_targets(config, train, classes) -> np.ndarray:
+    """f32[N, K]: for each image of train, what people voted (FER+), or what data.soft_labels says.
+
+    UserError if there is neither, or loss.soft_weight is out of range.
+    """
+    weight, folder = config.loss.soft_weight, config.data.soft_labels
+    if not 0 <= weight <= 1 or (train.votes is None and not folder):
+        raise UserError(
+            "config.loss.soft_weight must be in [0, 1], and 0 without data.soft_labels or "
+            f"data.labels='ferplus', got {weight}"
+        )
+    if folder:
+        return folds.soft_targets(folds.load(Path(folder), classes), train.images, folder)
+    votes = train.votes.astype(np.float32)
+    return votes / votes.sum(1, keepdims=True)  # the label has most of the votes, so one at least
 
 
 def image_size(epoch, epochs, sizes) -> int:
@@ -269,10 +292,10 @@ def l2_penalty(params, loss_config):
     return loss_config["l2"] * sum((jnp.square(k).sum() for k in kernels), jnp.zeros(()))
 
 
-def balanced_class_weights(labels) -> np.ndarray:
+def balanced_class_weights(labels, num_classes) -> np.ndarray:
     """N / (K * count of the class), as scikit-learn's class_weight='balanced'."""
-    counts = np.bincount(labels, minlength=len(CLASSES))
-    return len(labels) / (len(CLASSES) * np.maximum(counts, 1))
+    counts = np.bincount(labels, minlength=num_classes)
+    return len(labels) / (num_classes * np.maximum(counts, 1))
 
 
 def arrays(faces) -> dict[str, np.ndarray]:

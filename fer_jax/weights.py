@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fer_jax.data import CLASSES
+from fer_jax.data import SIDE
 from fer_jax.evaluate import VIEWS
 from fer_jax.report import card as model_card
 from fer_jax.task import PREPROCESSING, model_of
@@ -35,25 +35,26 @@ def export(folder, variables, *, config, identity, splits, temperature, result, 
       folder: made if it is not there.
       variables: of the best epoch, the moving average where there is one.
       config: of the run, as a dict.
-      identity: `Task.identity`.
+      identity: `Task.identity`, with the classes.
       splits: {name: Faces}, with 'train' and 'valid'.
       temperature: {view: T}, fitted on 'valid'.
       result: what eval.json holds.
       origin: JSON values of where it was made: command, git_commit, versions.
     """
-    counts = np.bincount(splits["train"].labels, minlength=len(CLASSES)).tolist()
+    classes = identity["classes"]
+    counts = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
     card = {
         "task": "fer",
         "model": config["model"],
-        "classes": list(CLASSES),
+        "classes": classes,
         "preprocessing": PREPROCESSING,
-        "input": {"shape": [48, 48], "dtype": "uint8"},
+        "input": {"shape": [SIDE, SIDE], "dtype": "uint8"},
         "temperature": temperature,
         "trained_on": {
             "name": identity["data"],
             "sha256": result["sha256"],
             "train_valid_sha256": identity["train_valid_sha256"],
-            "counts": dict(zip(CLASSES, counts, strict=True)),
+            "counts": dict(zip(classes, counts, strict=True)),
         },
         "epoch": result["epoch"],
         "scores": {name: result[name] for name in ("tta", "splits", "clean", "no_near_twins")},
@@ -91,9 +92,9 @@ def load(folder: Path) -> Classifier:
     """The classifier of a folder, checked against this program.
 
     Raises:
-        UserError: the folder is damaged (see train_jax/run/weights.py); or it was made for other
-            classes, another order of them, or another preprocessing; or its model is not one of
-            fer_jax/models.py with these arrays.
+        UserError: the folder is damaged (see train_jax/run/weights.py); or it was made for another
+            preprocessing; or its model is not one of fer_jax/models.py with these arrays, for as
+            many classes as it names.
     """
     weights = weights_lib.load(folder)
     card = weights.card
@@ -107,16 +108,18 @@ def load(folder: Path) -> Classifier:
             )
 
     expect("task", str, "fer")
-    expect("classes", list, list(CLASSES))
+    classes = field(folder, card, "classes", list)
+    if not all(isinstance(c, str) and c for c in classes) or len({*classes}) < max(2, len(classes)):
+        raise UserError(f"{folder / CARD}: classes must be different names. {MEND}")
     expect("preprocessing", str, PREPROCESSING)
-    expect("input", dict, {"shape": [48, 48], "dtype": "uint8"})
+    expect("input", dict, {"shape": [SIDE, SIDE], "dtype": "uint8"})
     temperature = field(folder, card, "temperature", dict)
     for view in [*VIEWS[:2], *(view for view in VIEWS[2:] if view in temperature)]:
         if not (0 < field(folder, temperature, view, float, "temperature.") < math.inf):
             raise UserError(f"{folder / CARD}: temperature.{view} must be above 0. {MEND}")
     _check_history(folder, card)
     settings = {name: _tuples(value) for name, value in field(folder, card, "model", dict).items()}
-    model, like = model_of(settings, f"{folder / CARD}: model")
+    model, like = model_of(settings, f"{folder / CARD}: model", len(classes))
     weights_lib.check_fit(weights, like)
     variables = jax.device_put(weights.variables)  # once, not with every batch and video frame
     return Classifier(folder, model, variables, temperature, card)
@@ -128,7 +131,7 @@ def _check_history(folder, card):
     trained_on = field(folder, card, "trained_on", dict)
     for name, kind in {"name": str, "train_valid_sha256": str, "counts": dict}.items():
         field(folder, trained_on, name, kind, "trained_on.")
-    for name in CLASSES:
+    for name in card["classes"]:
         field(folder, trained_on["counts"], name, int, "trained_on.counts.")
     data = field(folder, field(folder, card, "config", dict), "data", dict, "config.")
     for name, kind in {"valid_fraction": float, "train_fraction": float, "split_seed": int}.items():

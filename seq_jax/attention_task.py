@@ -139,7 +139,7 @@ def training_arrays(config, pairs, vocabularies, lengths):
         return arrays(pairs, vocabularies, lengths), None
     if not 0 < c.bpe_dropout < 1 or not c.subwords or c.subword_kind != "bpe":
         raise UserError(
-            "config: data.bpe_dropout must be in [0, 1), and 0 without subwords of kind bpe; got "
+            "config.data.bpe_dropout must be in [0, 1), and 0 without subwords of kind bpe; got "
             f"{c.bpe_dropout} with data.subwords={c.subwords} of kind {c.subword_kind}"
         )
     return make_train_at(pairs, vocabularies, lengths, rate=c.bpe_dropout, seed=config.train.seed)

@@ -165,7 +165,7 @@ def test_the_settings_of_the_study_for_sentences(name, cell, embedding, units, e
 # two steps of each
 
 
-def tiny_faces(path):
+def tiny_faces(path, *_):
     """12 training images, of which 3 go to validation and 9 are two batches of 5."""
     rng = np.random.default_rng(0)
 

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_jax.data import CLASSES
 from train_jax.report.figure import new_figure, save_figure
 
 FIRST = 16  # features of a layer that are shown
 SIDE, CELL = 48, 51  # pixels of a map in the picture, without and with the gap
 
 
-def draw_features(features: dict[str, np.ndarray], path: Path, title: str) -> None:
+def draw_features(features: dict[str, np.ndarray], classes, path: Path, title: str) -> None:
     """A row for each layer with its first 16 features; layers without pixels as numbers.
 
     Each map has its own range from dark to bright; one that is the same everywhere is black.
@@ -28,7 +27,7 @@ def draw_features(features: dict[str, np.ndarray], path: Path, title: str) -> No
                 cell[:] = _stretch(maps[..., column])
                 continue
             cell[:] = (maps[column] - maps.min()) / (np.ptp(maps) or 1)
-            name = CLASSES[column] + "\n" if len(maps) == len(CLASSES) else ""
+            name = classes[column] + "\n" if len(maps) == len(classes) else ""
             axes.text(
                 column * CELL + SIDE / 2, row * CELL + SIDE / 2, f"{name}{maps[column]:.2g}",
                 ha="center", va="center", fontsize=6.5,
@@ -50,7 +49,7 @@ def _stretch(pixels: np.ndarray) -> np.ndarray:
     return ((pixels - pixels.min()) / (np.ptp(pixels) or 1))[rows][:, columns]
 
 
-def draw_heat(explanation, path: Path, title: str) -> None:
+def draw_heat(explanation, classes, path: Path, title: str) -> None:
     """The face, Grad-CAM and occlusion over it, and the probabilities."""
     e = explanation
     figure = new_figure(13.5, 3.7)
@@ -67,10 +66,10 @@ def draw_heat(explanation, path: Path, title: str) -> None:
     cam.set_title(f"Grad-CAM of {e.cam_layer} ({'×'.join(map(str, e.cam.shape))})")
     far = np.abs(e.occlusion).max() or 1
     picture = occlusion.imshow(e.occlusion, cmap="RdBu_r", alpha=0.55, vmin=-far, vmax=far)
-    figure.colorbar(picture, ax=occlusion, shrink=0.75, label=f"drop of P({CLASSES[e.label]})")
+    figure.colorbar(picture, ax=occlusion, shrink=0.75, label=f"drop of P({classes[e.label]})")
     occlusion.set_title("occlusion")
-    colors = ["C0" if label == e.label else "lightgrey" for label in range(len(CLASSES))]
-    drawn = bars.barh(CLASSES, e.probabilities, color=colors)
+    colors = ["C0" if label == e.label else "lightgrey" for label in range(len(classes))]
+    drawn = bars.barh(classes, e.probabilities, color=colors)
     bars.bar_label(drawn, fmt="{:.2f}", padding=3)
     bars.invert_yaxis()
     bars.set(xlim=(0, 1.15), xticks=[])

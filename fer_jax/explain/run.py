@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from fer_jax import weights as weights_lib
-from fer_jax.data import CLASSES
 from fer_jax.explain import figures
 from fer_jax.explain.maps import check_square, explain
 from fer_jax.predict import images
 from fer_jax.predict import inputs as inputs_lib
 from fer_jax.predict.faces import find_faces
 from fer_jax.predict.run import check, face_settings
+from train_jax.report.figure import use_letters
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.workdir import lock_workdir
@@ -24,15 +24,17 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     Of a video or webcam the first frame. Returns the exit code: 1 if there was no face, else 0.
     """
     inputs = inputs_lib.split(inputs)
-    found, c = check(config.predict, inputs), check_settings(config.explain)
+    found = check(config.predict, inputs)
     folder = weights_lib.choose(weights, workdir)
     if "," in str(weights):
         raise UserError(f"--mode=explain shows one net at a time, got --weights={weights}")
     classifier = weights_lib.load(folder)
+    c = check_settings(config.explain, classifier.card["classes"])
     print(f"weights: {folder}, trained on {classifier.card['trained_on']['name']}")
     files = inputs_lib.find(inputs).files
     pictures = images.read(files, max_pixels=found["max_pixels"], every=1, max_frames=1)
     rows = []
+    use_letters(classifier.card["classes"])
     with lock_workdir(workdir):
         for old in (workdir / "figures").glob("[0-9]*-*-*.png"):  # of another run of this mode
             old.unlink()
@@ -58,12 +60,12 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     return 0 if explained else 1
 
 
-def check_settings(settings) -> dict:
+def check_settings(settings, classes) -> dict:
     """`config.explain` as a dict. UserError on a wrong value."""
     c = settings.to_dict()
-    if c["label"] and c["label"] not in CLASSES:
+    if c["label"] and c["label"] not in classes:
         raise UserError(
-            f"config.explain.label must be '' or one of {', '.join(CLASSES)}, got {c['label']!r}"
+            f"config.explain.label must be '' or one of {', '.join(classes)}, got {c['label']!r}"
         )
     if c["faces"] < 1:
         raise UserError(f"config.explain.faces must be at least 1, got {c['faces']}")
@@ -73,27 +75,28 @@ def check_settings(settings) -> dict:
 
 def _explain_face(classifier, face, picture, number, c, workdir) -> dict:
     """Draws the figures of one face; the entry of explain.json."""
+    classes = classifier.card["classes"]
     e = explain(
         classifier.model, classifier.variables, face.crop,
-        label=CLASSES.index(c["label"]) if c["label"] else None,
+        label=classes.index(c["label"]) if c["label"] else None,
         temperature=classifier.temperature["none"],
         size=c["occlusion_size"], stride=c["occlusion_stride"],
     )  # fmt: skip
     name = "".join(ch if ch.isprintable() else "_" for ch in Path(picture.file).name)[:50]
     best = int(e.probabilities.argmax())
-    title = f"{name}: {CLASSES[best]} {e.probabilities[best]:.2f}"
+    title = f"{name}: {classes[best]} {e.probabilities[best]:.2f}"
     if best != e.label:
-        title += f"; explained: {CLASSES[e.label]} {e.probabilities[e.label]:.2f}"
+        title += f"; explained: {classes[e.label]} {e.probabilities[e.label]:.2f}"
     paths = {kind: f"figures/{number:03d}-{name}-{kind}.png" for kind in ("features", "heat")}
-    figures.draw_features(e.features, workdir / paths["features"],
+    figures.draw_features(e.features, classes, workdir / paths["features"],
                           f"{title}. Each map has its own scale")  # fmt: skip
-    figures.draw_heat(e, workdir / paths["heat"], title)
+    figures.draw_heat(e, classes, workdir / paths["heat"], title)
     print(f"{picture.file}: {title.removeprefix(name + ': ')}")
     return {
         "file": picture.file,
         "box": dict(zip(("x", "y", "width", "height"), face.box, strict=True)),
-        "class": CLASSES[best],
-        "explained": CLASSES[e.label],
-        "probabilities": dict(zip(CLASSES, e.probabilities.tolist(), strict=True)),
+        "class": classes[best],
+        "explained": classes[e.label],
+        "probabilities": dict(zip(classes, e.probabilities.tolist(), strict=True)),
         "figures": paths,
     }

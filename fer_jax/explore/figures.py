@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax.data import CLASSES
 from train_jax.report.figure import new_figure, save_figure
 
 
@@ -12,19 +11,20 @@ def draw_counts(counts: dict[str, dict[str, int]], path: Path, title: str) -> No
     """Bars of the images of each class, one colour per split."""
     figure = new_figure(9, 4.5)
     axes = figure.subplots()
+    classes = list(next(iter(counts.values())))
     width = 0.8 / len(counts)
     for number, (name, row) in enumerate(counts.items()):
-        places = np.arange(len(CLASSES)) + (number - (len(counts) - 1) / 2) * width
+        places = np.arange(len(classes)) + (number - (len(counts) - 1) / 2) * width
         bars = axes.bar(places, row.values(), width, label=f"{name} ({sum(row.values()):,})")
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=8)
-    axes.set_xticks(range(len(CLASSES)), CLASSES)
+    axes.set_xticks(range(len(classes)), classes)
     axes.set(ylabel="images", title=f"{title}: images of each class")
     figure.legend(loc="outside lower center", ncols=len(counts))
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 
 
-def draw_samples(samples: list[np.ndarray], path: Path, title: str) -> None:
+def draw_samples(samples: list[np.ndarray], classes, path: Path, title: str) -> None:
     """A row of faces for each class; `samples` holds u8[n, 48, 48] for each."""
     columns = max(len(images) for images in samples)
     board = np.full((len(samples) * 50, columns * 50), 255, np.uint8)
@@ -34,7 +34,7 @@ def draw_samples(samples: list[np.ndarray], path: Path, title: str) -> None:
     figure = new_figure(1 + 0.5 * columns, 0.4 + 0.5 * len(samples))
     axes = figure.subplots()
     axes.imshow(board, cmap="gray", vmin=0, vmax=255)
-    axes.set_yticks([row * 50 + 24 for row in range(len(samples))], CLASSES)
+    axes.set_yticks([row * 50 + 24 for row in range(len(samples))], classes)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -84,16 +84,16 @@ def draw_auc(result, classes, path: Path, title: str) -> None:
     save_figure(figure, path)
 
 
-def draw_mean_faces(means: np.ndarray, path: Path, title: str) -> None:
+def draw_mean_faces(means: np.ndarray, classes, path: Path, title: str) -> None:
     """Above the mean of each class, below how it differs from the mean of the classes.
 
     `means` is f64[K, 48, 48] in grey values, nan for a class without images.
     """
     differences = means - np.nanmean(means, 0)
     far = np.nanmax(np.abs(differences)) or 1.0
-    figure = new_figure(11, 3.9)
+    figure = new_figure(1.9 + 1.3 * len(means), 3.9)
     panels = figure.subplots(2, len(means))
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(classes):
         panels[0, label].imshow(means[label], cmap="gray", vmin=0, vmax=255)
         picture = panels[1, label].imshow(differences[label], cmap="RdBu_r", vmin=-far, vmax=far)
         panels[0, label].set_title(name)

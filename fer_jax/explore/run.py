@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from fer_jax import data as fer_data
-from fer_jax.data import CLASSES, Dataset, Faces
+from fer_jax.data import Dataset, Faces
 from fer_jax.explore import figures
 from fer_jax.explore.auc import RESAMPLINGS, AucMap, auc_map, shrink
+from train_jax.report.figure import use_letters
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 
-# The original study's 3x3 map, angry against surprise.
+STUDIED = ("angry", "surprise")  # by the original study, which has this 3x3 map of them
 ORIGINAL_AUC = np.array([[0.581, 0.622, 0.563], [0.641, 0.698, 0.618], [0.652, 0.636, 0.645]])
 
 
@@ -25,35 +26,36 @@ def explore(config, workdir: Path) -> None:
     """Prints the tables, and writes explore.json and figures into `workdir`."""
     c = config.explore
     check_settings(c)
-    dataset = fer_data.load(config.data.path)
+    dataset = fer_data.load(config.data.path, fer_data.reading_of(config.data))
     if dataset.notice:
         print(dataset.notice)
-    faces = chosen_split(c, dataset)
-    first, second = (faces.images[faces.labels == CLASSES.index(name)] for name in c.classes)
+    classes, pair = dataset.classes, chosen_pair(c.classes, dataset.classes)
+    faces = chosen_split(c.split, pair, dataset)
+    first, second = (faces.images[faces.labels == classes.index(name)] for name in pair)
 
     def areas(resampling, resamples=0) -> AucMap:
         small = [shrink(x, grid=c.grid, resampling=resampling) for x in (first, second)]
         return auc_map(*small, resamples=resamples, seed=c.seed)
 
     result = areas(c.resampling, c.bootstrap)
-    comparable = c.grid == 3 and tuple(c.classes) == ("angry", "surprise")
+    comparable = c.grid == 3 and pair == STUDIED
     original = ORIGINAL_AUC if comparable and dataset.name == "fer2013" else None
     others = {} if original is None else {name: areas(name).auc for name in RESAMPLINGS}
-    duplicates = find_duplicates(dataset.splits)
+    duplicates = find_duplicates(dataset.splits, classes)
     near = {
         f"{a}, {b}": fer_data.closest(dataset.splits[b], dataset.splits[a])
         for a, b in combinations(dataset.splits, 2)
     }
     near_twins = {pair: int((r >= fer_data.NEAR).sum()) for pair, (r, _) in near.items()}
-    counts = class_counts(dataset.splits)
+    counts = class_counts(dataset.splits, classes)
     title = (
-        f"{c.classes[0]} (n {len(first):,}) against {c.classes[1]} (n {len(second):,}), "
+        f"{pair[0]} (n {len(first):,}) against {pair[1]} (n {len(second):,}), "
         f"{dataset.name} {c.split}"
     )
     print(describe_counts(counts))
     print(describe_duplicates(duplicates))
     print(describe_near_twins(near_twins, dataset.splits))
-    print(describe_auc(result, title, c, original, others))
+    print(describe_auc(result, title, c, pair, original, others))
 
     workdir.mkdir(parents=True, exist_ok=True)
     write_atomically(
@@ -66,7 +68,7 @@ def explore(config, workdir: Path) -> None:
                 "duplicates": duplicates,
                 "near_twins": {"least_correlation": fer_data.NEAR, "shared": near_twins},
                 "auc": {
-                    "settings": c.to_dict(),
+                    "settings": c.to_dict() | {"classes": pair},
                     "n": [len(first), len(second)],
                     "auc": result.auc.tolist(),
                     "ci95": None
@@ -78,9 +80,10 @@ def explore(config, workdir: Path) -> None:
         ),
     )
     folder = workdir / "figures"
+    use_letters(classes)
     figures.draw_counts(counts, folder / "class_counts.png", dataset.name)
-    figures.draw_samples(sample(faces, per_class=c.samples, seed=c.seed), folder / "samples.png",
-                         f"{dataset.name} {c.split}")  # fmt: skip
+    drawn = sample(faces, len(classes), per_class=c.samples, seed=c.seed)
+    figures.draw_samples(drawn, classes, folder / "samples.png", f"{dataset.name} {c.split}")
     for pair, (r, index) in near.items():
         a, b = (dataset.splits[name] for name in pair.split(", "))
         rows = np.flatnonzero((r >= fer_data.NEAR) & ~fer_data.has_twin(b, a))
@@ -90,20 +93,14 @@ def explore(config, workdir: Path) -> None:
                 b.images[rows], a.images[index[rows]], r[rows],
                 folder / f"near_twins_{pair.replace(', ', '_')}.png", pair.split(", "),
             )  # fmt: skip
-    figures.draw_auc(result, c.classes, folder / "auc.png", title)
-    figures.draw_mean_faces(mean_faces(faces), folder / "mean_faces.png",
-                            f"{dataset.name} {c.split}")  # fmt: skip
+    figures.draw_auc(result, pair, folder / "auc.png", title)
+    means = mean_faces(faces, len(classes))
+    figures.draw_mean_faces(means, classes, folder / "mean_faces.png", f"{dataset.name} {c.split}")
     print(f"figures and explore.json are in {workdir}")
 
 
 def check_settings(c) -> None:
     """UserError for a wrong field of `config.explore`."""
-    known = len(c.classes) == 2 and set(c.classes) <= set(CLASSES) and c.classes[0] != c.classes[1]
-    if not known:
-        raise UserError(
-            f"config.explore.classes must be two different ones of {', '.join(CLASSES)}, got "
-            f"{tuple(c.classes)}"
-        )
     if not 1 <= c.grid <= 48:
         raise UserError(f"config.explore.grid must be from 1 to 48 (pixels), got {c.grid}")
     if c.resampling not in RESAMPLINGS:
@@ -116,52 +113,65 @@ def check_settings(c) -> None:
             raise UserError(f"config.explore.{name} must be at least {least}, got {c[name]}")
 
 
-def chosen_split(c, dataset: Dataset) -> Faces:
+def chosen_pair(names, classes) -> tuple[str, str]:
+    """The two of `classes` that `config.explore.classes` names, or else those of the study, or the
+    first two."""
+    if not names:
+        return STUDIED if {*STUDIED} <= {*classes} else classes[:2]
+    if len(names) != 2 or not {*names} <= {*classes} or names[0] == names[1]:
+        raise UserError(
+            f"config.explore.classes must be two different ones of {', '.join(classes)}, got "
+            f"{tuple(names)}"
+        )
+    return tuple(names)
+
+
+def chosen_split(split: str, pair, dataset: Dataset) -> Faces:
     """The split `config.explore.split`, in which both classes must occur."""
-    if c.split not in dataset.splits:
+    if split not in dataset.splits:
         raise UserError(
             f"config.explore.split must be one of {', '.join(dataset.splits)} in "
-            f"{dataset.source}, got {c.split!r}"
+            f"{dataset.source}, got {split!r}"
         )
-    faces = dataset.splits[c.split]
-    for name in c.classes:
-        if not (faces.labels == CLASSES.index(name)).any():
+    faces = dataset.splits[split]
+    for name in pair:
+        if not (faces.labels == dataset.classes.index(name)).any():
             raise UserError(
-                f"{dataset.source}: {c.split} has no image of class {name!r}, which "
+                f"{dataset.source}: {split} has no image of class {name!r}, which "
                 "explore.classes names"
             )
     return faces
 
 
-def class_counts(splits: dict[str, Faces]) -> dict[str, dict[str, int]]:
+def class_counts(splits: dict[str, Faces], classes) -> dict[str, dict[str, int]]:
     """{split: {class: images}}."""
     return {
         name: dict(
-            zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)).tolist(), strict=True)
+            zip(classes, np.bincount(faces.labels, minlength=len(classes)).tolist(), strict=True)
         )  # fmt: skip
         for name, faces in splits.items()
     }
 
 
-def sample(faces: Faces, *, per_class: int, seed: int) -> list[np.ndarray]:
+def sample(faces: Faces, num_classes: int, *, per_class: int, seed: int) -> list[np.ndarray]:
     """For each class u8[n, 48, 48], n <= per_class, drawn without replacement."""
     rng = np.random.default_rng(seed)
     drawn = []
-    for label in range(len(CLASSES)):
+    for label in range(num_classes):
         members = rng.permutation(np.flatnonzero(faces.labels == label))
         drawn.append(faces.images[members[:per_class]])
     return drawn
 
 
-def mean_faces(faces: Faces) -> np.ndarray:
+def mean_faces(faces: Faces, num_classes: int) -> np.ndarray:
     """f64[K, 48, 48]; nan for a class without images."""
-    means = np.full((len(CLASSES), 48, 48), np.nan)
+    means = np.full((num_classes, 48, 48), np.nan)
     for label in np.unique(faces.labels):
         means[label] = faces.images[faces.labels == label].mean(0)
     return means
 
 
-def find_duplicates(splits: dict[str, Faces]) -> dict:
+def find_duplicates(splits: dict[str, Faces], classes) -> dict:
     """Pixel-identical images, within and between splits, and what their labels say.
 
     Returns:
@@ -178,7 +188,7 @@ def find_duplicates(splits: dict[str, Faces]) -> dict:
             labels_of.setdefault(image.tobytes(), []).append(label)
     conflicting = [labels for labels in labels_of.values() if len(set(labels)) > 1]
     pairs = Counter(
-        f"{CLASSES[x]}, {CLASSES[y]}"
+        f"{classes[x]}, {classes[y]}"
         for labels in conflicting
         for x, y in combinations(sorted(set(labels)), 2)
     )
@@ -205,13 +215,15 @@ def find_duplicates(splits: dict[str, Faces]) -> dict:
 
 def describe_counts(counts) -> str:
     """Images of each class by split, with their share of the split."""
-    lines = [f"{'class':10s}" + "".join(f"{name:>20s}" for name in counts)]
+    names = list(next(iter(counts.values())))
+    width = max(10, 1 + max(map(len, names)))
+    lines = [f"{'class':{width}s}" + "".join(f"{name:>20s}" for name in counts)]
     totals = {name: sum(row.values()) for name, row in counts.items()}
-    for name in CLASSES:
+    for name in names:
         cells = [f"{row[name]:12,d} {row[name] / totals[s]:6.1%}" for s, row in counts.items()]
-        lines.append(f"{name:10s}" + "".join(f"{cell:>20s}" for cell in cells))
+        lines.append(f"{name:{width}s}" + "".join(f"{cell:>20s}" for cell in cells))
     return "\n".join(
-        [*lines, f"{'all':10s}" + "".join(f"{n:12,d}{'':8s}" for n in totals.values())]
+        [*lines, f"{'all':{width}s}" + "".join(f"{n:12,d}{'':8s}" for n in totals.values())]
     )
 
 
@@ -244,12 +256,12 @@ def describe_near_twins(near_twins, splits) -> str:
     return "\n".join(lines)
 
 
-def describe_auc(result: AucMap, title, c, original, others) -> str:
+def describe_auc(result: AucMap, title, c, pair, original, others) -> str:
     """The areas with their intervals; next to the original's where there are some to compare."""
     lines = [
         f"\nAUC by pixel: {title}",
         f"images shrunk to {c.grid}x{c.grid} ({c.resampling}); above 0.5 the pixel is brighter in "
-        f"{c.classes[1]}; {c.bootstrap} bootstrap resamples",
+        f"{pair[1]}; {c.bootstrap} bootstrap resamples",
     ]
     if c.grid > 8:
         row, column = np.unravel_index(np.abs(result.auc - 0.5).argmax(), result.auc.shape)

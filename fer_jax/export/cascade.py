@@ -34,7 +34,8 @@ def read(name: str) -> tuple[dict, str]:
                 raise ValueError(f"{NAMES[name]}: expected stumps, not trees")
             rects = [[*map(int, rect[:4]), rect[4]] for rect in features[int(node[2])]]
             stumps.append([node[3], *_numbers(leaves), *rects])
-        stages.append({"threshold": _numbers(stage.findtext("stageThreshold"))[0], "stumps": stumps})
+        (threshold,) = _numbers(stage.findtext("stageThreshold"))
+        stages.append({"threshold": threshold, "stumps": stumps})
     notice = re.search("<!--(.*?)-->", text, re.DOTALL)[1]
     return {"window": window, "stages": stages}, notice.strip()
 

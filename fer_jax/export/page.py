@@ -18,7 +18,6 @@ from markupsafe import Markup
 from fer_jax.export import cascade, runtime
 from fer_jax.predict.draw import COLOUR
 from fer_jax.predict.emoji import FEATURES, emoji
-from train_jax.run.files import write_atomically
 
 HERE = Path(__file__).parent
 MAX_BYTES = 10_000_000  # of the page: what a static host and a phone take without thinking

@@ -39,9 +39,10 @@ def load() -> dict[str, bytes]:
 
 
 def notices() -> tuple[str, str]:
-    """(licence, notices of third parties), which come with the Python package of the same source."""
+    """(licence, notices of third parties), which come with the Python package."""
     folder = Path(onnxruntime.__file__).parent
-    return tuple((folder / name).read_text("utf-8") for name in ("LICENSE", "ThirdPartyNotices.txt"))
+    names = ("LICENSE", "ThirdPartyNotices.txt")
+    return tuple((folder / name).read_text("utf-8") for name in names)
 
 
 def fetch(folder: Path):

@@ -1,8 +1,8 @@
 """A classifier as StableHLO: one file that jax runs without this project and without flax.
 
-    import jax, numpy as np
-    net = jax.export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
-    answer = net.call(np.zeros((5, 48, 48), np.uint8))  # {'logits': f32[5, K], ...}
+import jax, numpy as np
+net = jax.export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
+answer = net.call(np.zeros((5, 48, 48), np.uint8))  # {'logits': f32[5, K], ...}
 """
 
 import jax

@@ -9,11 +9,12 @@ from fer_jax.fer2013 import CLASSES
 
 
 class Fer2013(tfds.core.GeneratorBasedBuilder):
-    """35,887 grey faces of 48x48 pixels with one of seven expressions (Goodfellow et al., 2013).
+    """Grey faces of 48x48 pixels: those of FER-2013 (Goodfellow et al. 2013), or the user's own.
 
     Args:
         splits: {split: (images u8[N, 48, 48], labels i32[N])}, what `source.read` found. Not a
             path: a `manual_dir` of TFDS is always a folder.
+        classes: their names, in the order of the labels.
         **kwargs: as for every TFDS builder; pass `file_format='array_record'`.
     """
 
@@ -22,21 +23,21 @@ class Fer2013(tfds.core.GeneratorBasedBuilder):
     # which it does not depend by its own account.
     url_infos: ClassVar[dict] = {}
 
-    def __init__(self, *, splits, **kwargs):
-        self._splits = splits
+    def __init__(self, *, splits, classes=CLASSES, **kwargs):
+        self._splits, self._classes = splits, classes
         super().__init__(**kwargs)
 
     def _info(self):
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Grey 48x48 faces, each with one of seven expressions.",
+            description="Grey 48x48 pictures, each of one class.",
             features=tfds.features.FeaturesDict(
                 {
                     # Raw bytes: features.Image would write PNGs and needs TensorFlow for arrays.
                     "image": tfds.features.Tensor(
                         shape=(48, 48, 1), dtype=np.uint8, encoding="bytes"
                     ),
-                    "label": tfds.features.ClassLabel(names=CLASSES),
+                    "label": tfds.features.ClassLabel(names=self._classes),
                 }
             ),
             supervised_keys=("image", "label"),

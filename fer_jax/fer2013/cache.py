@@ -1,4 +1,4 @@
-"""Prepares a source of FER-2013 once, and reads what was prepared ever after.
+"""Prepares a source once, and reads what was prepared ever after.
 
 A prepared folder, named after the key of its source, holds the TFDS data set (fer2013/1.0.0, for
 any reader of TFDS) and arrays.npz, which was filled from that data set: 32k records take 1.2 s to
@@ -9,6 +9,7 @@ TFDS is not installed there are the arrays alone, which are the same.
 import contextlib
 import fcntl
 import io
+import json
 import os
 import shutil
 import sys
@@ -20,18 +21,17 @@ import numpy as np
 
 from fer_jax.fer2013 import SPLITS
 from fer_jax.fer2013 import source as source_lib
-from fer_jax.fer2013.source import Source, content_sha256, key
+from fer_jax.fer2013.classes import Reading
+from fer_jax.fer2013.source import Data, Source, content_sha256, key
 from train_jax.run.errors import UserError
-
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # {split: (images u8[N, 48, 48], labels i32[N])}
 
 
 class _DamagedError(Exception):
     """A prepared folder does not hold what was written into it."""
 
 
-def load(source: Source, cache: Path) -> tuple[Splits, str]:
-    """The arrays of the source and their SHA-256, from `cache`, prepared there if need be.
+def load(source: Source, cache: Path, reading: Reading = Reading()) -> Data:  # noqa: B008, immutable
+    """What the source holds, from `cache`, prepared there if need be.
 
     Whatever happens meanwhile (a kill, a second process), a folder under its final name is whole:
     it is filled under another name by the one process that holds the lock, then renamed.
@@ -39,7 +39,7 @@ def load(source: Source, cache: Path) -> tuple[Splits, str]:
     Raises:
         UserError: a mistake in the source; or the cache cannot be written.
     """
-    source_key = key(source)
+    source_key = key(source, reading)
     directory = cache / source_key[:16]
     if directory.exists():
         with contextlib.suppress(_DamagedError):  # looked at again below, under the lock
@@ -52,12 +52,12 @@ def load(source: Source, cache: Path) -> tuple[Splits, str]:
                 except _DamagedError as error:
                     print(f"{directory} is damaged ({error}); preparing it again.", file=sys.stderr)
                     shutil.rmtree(directory)
-            _prepare(source, source_key, cache / "preparing", directory)
+            _prepare(source, reading, source_key, cache / "preparing", directory)
             return _read(directory, source_key)
     except OSError as error:
         raise UserError(
             f"{cache}: the data cannot be prepared there ({error}). Is there room "
-            "(200 MB), and may you write?"
+            "(200 MB), and may you write? FER_SEQ_CACHE=FOLDER in the environment names another."
         ) from error
     except _DamagedError as error:
         raise UserError(
@@ -65,37 +65,47 @@ def load(source: Source, cache: Path) -> tuple[Splits, str]:
         ) from error
 
 
-def _prepare(source: Source, source_key: str, temporary: Path, directory: Path) -> None:
+def _prepare(
+    source: Source, reading: Reading, source_key: str, temporary: Path, directory: Path
+) -> None:
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process: we hold the lock
     temporary.mkdir()
     try:
-        with _progress(f"FER-2013: preparing {source.path}, once") as progress:
-            splits = source_lib.read(source, progress)
-        if key(source) != source_key:
+        with _progress(f"preparing {source.path}, once") as progress:
+            data = source_lib.read(source, progress, reading)
+        if key(source, reading) != source_key:
             raise UserError(f"{source.path}: changed while it was read. Run the command again.")
-        splits = _through_tfds(splits, temporary)
-        arrays = {split + "_images": images for split, (images, _) in splits.items()}
-        arrays |= {split + "_labels": labels for split, (_, labels) in splits.items()}
-        np.savez(temporary / "arrays.npz", key=source_key, sha256=content_sha256(splits), **arrays)
+        data = _through_tfds(data, temporary)
+        arrays = {split + "_images": images for split, (images, _) in data.splits.items()}
+        arrays |= {split + "_labels": labels for split, (_, labels) in data.splits.items()}
+        arrays |= {split + "_votes": votes for split, votes in data.votes.items()}
+        about = json.dumps({"classes": data.classes, "name": data.name, "notes": data.notes})
+        np.savez(
+            temporary / "arrays.npz", key=source_key, sha256=data.sha256, about=about, **arrays
+        )
         os.rename(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _through_tfds(splits: Splits, folder: Path) -> Splits:
-    """`splits` as they are read from the TFDS data set that is left in `folder`."""
+def _through_tfds(data: Data, folder: Path) -> Data:
+    """`data` with the images and labels as they are read from the TFDS data set that is left in
+    `folder`."""
     try:
         import tensorflow_datasets as tfds  # 0.2 to 0.4 s, so only where it is needed
     except ImportError as error:
         print(f"No TFDS data set is made of them: {error}.", file=sys.stderr)
-        return splits
+        return data
     from fer_jax.fer2013.builder import Fer2013
 
-    builder = Fer2013(splits=splits, data_dir=folder, file_format="array_record")
+    builder = Fer2013(
+        splits=data.splits, classes=data.classes, data_dir=folder, file_format="array_record"
+    )
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads; there are none
         builder.download_and_prepare()
-    return {split: _split_arrays(builder, split) for split in builder.info.splits}
+    splits = {split: _split_arrays(builder, split) for split in builder.info.splits}
+    return data._replace(splits=splits, sha256=content_sha256(splits))
 
 
 def _split_arrays(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -105,26 +115,26 @@ def _split_arrays(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
     return images, np.array([row["label"] for row in rows], np.int32)
 
 
-def _read(directory: Path, source_key: str) -> tuple[Splits, str]:
+def _read(directory: Path, source_key: str) -> Data:
     # Whatever error flipped bits lead to in the zip or npy layer, here it means one thing.
     try:
         with (
             open(directory / "arrays.npz", "rb") as file,
             np.load(file, allow_pickle=False) as arrays,
         ):
-            splits = {
-                split: (arrays[split + "_images"], arrays[split + "_labels"])
-                for split in SPLITS
-                if split + "_images" in arrays
-            }
+            there = [split for split in SPLITS if split + "_images" in arrays]
+            splits = {s: (arrays[s + "_images"], arrays[s + "_labels"]) for s in there}
+            votes = {s: arrays[s + "_votes"] for s in there if s + "_votes" in arrays}
             sha256, prepared_from = str(arrays["sha256"]), str(arrays["key"])
+            about = json.loads(str(arrays["about"]))
         if content_sha256(splits) != sha256:
             raise ValueError("its SHA-256 is not the one stored with it")
         if prepared_from != source_key:
             raise ValueError("it was prepared from another source")
+        classes, notes = tuple(about["classes"]), tuple(about["notes"])
     except Exception as error:
         raise _DamagedError(f"{type(error).__name__}: {error}") from error
-    return splits, sha256
+    return Data(splits, sha256, classes, about["name"], notes, votes)
 
 
 @contextlib.contextmanager

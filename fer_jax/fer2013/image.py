@@ -1,37 +1,52 @@
-"""One image file of FER-2013, from its bytes to u8[48, 48]."""
+"""One image file, from its bytes to u8[48, 48]."""
 
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from train_jax.run.errors import UserError
 
+SIDE = 48  # pixels
 FORMATS = ("JPEG", "PNG", "BMP", "GIF")  # judged by content; Pillow's other decoders stay shut
+MORE_FORMATS = ("WEBP", "TIFF")  # of images that are shrunk
+MAX_PIXELS, MAX_LENGTH = 50_000_000, 14_000  # of an image that is shrunk; pixels of a side
+RESIZE = "--config.data.resize=True takes images of any size and in colour"
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
+def decode(data: bytes, name: str, *, resize: bool = False) -> np.ndarray:
     """u8[48, 48] from an encoded 8-bit grey image; RGB counts as grey if its channels are equal.
+
+    With `resize` from an 8-bit image of any size, in colour or not, as --mode=predict takes a whole
+    picture for a face: upright by its EXIF, grey by ITU-R 601, transparent parts white, made a
+    square by repeating its edges, then scaled by areas, or bilinearly where it grows.
 
     Raises:
         UserError: unreadable, of another size, not 8-bit, in colour. `name` stands in the message.
     """
+    formats = FORMATS + MORE_FORMATS * resize
     # Pillow raises nearly anything on damaged bytes: OSError, SyntaxError, zlib.error...
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)  # reads the header only
+        image = Image.open(io.BytesIO(data), formats=formats)  # reads the header only
     except Exception as error:
         raise UserError(
-            f"{name}: unreadable image. Expected {', '.join(FORMATS)}, found "
+            f"{name}: unreadable image. Expected {', '.join(formats)}, found "
             f"{len(data)} bytes that are none of them. Download it again or remove it."
         ) from error
-    if image.size != (48, 48):
+    if not resize and image.size != (SIDE, SIDE):
         raise UserError(
             f"{name}: expected 48x48 pixels, found {image.width}x{image.height}. "
-            "Use the original images, or resize it."
+            f"Use the original images; {RESIZE}."
+        )
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_LENGTH:
+        raise UserError(
+            f"{name}: {image.width}x{image.height} pixels; expected at most {MAX_PIXELS:,}, and "
+            f"{MAX_LENGTH:,} a side. Shrink it."
         )
     # Pillow narrows a 16-bit RGB PNG to 8 bits silently; the depth stands at byte 24 (IHDR).
     depth = data[24] if image.format == "PNG" else 8
-    if depth != 8 or image.mode in ("1", "I", "F", "I;16", "I;16B"):
+    deep = depth > 8 if resize else depth != 8 or image.mode == "1"
+    if deep or image.mode.startswith(("I", "F")):
         raise UserError(
             f"{name}: expected 8 bits per pixel, found another depth (mode "
             f"{image.mode}). Convert it to 8-bit grey."
@@ -41,12 +56,15 @@ def decode(data: bytes, name: str) -> np.ndarray:
             Image.open(io.BytesIO(data)).verify()
         image.load()
         frames = getattr(image, "n_frames", 1)
+        shrunk = _shrink(image) if resize and frames == 1 else None
     except Exception as error:
         raise UserError(
             f"{name}: damaged image ({error}). Download it again or remove it."
         ) from error
     if frames > 1:
         raise UserError(f"{name}: expected one picture, found {frames} frames.")
+    if resize:
+        return shrunk
     if image.mode == "P":  # GIF and BMP keep grey in a palette
         image = image.convert("RGB")
     pixels = np.asarray(image)
@@ -55,6 +73,18 @@ def decode(data: bytes, name: str) -> np.ndarray:
     if image.mode != "L":
         raise UserError(
             f"{name}: expected a grey image, found colour or transparency (mode "
-            f"{image.mode}). Convert it to 8-bit grey."
+            f"{image.mode}). Convert it to 8-bit grey; {RESIZE}."
         )
     return pixels
+
+
+def _shrink(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    grey = np.asarray(image.convert("RGB").convert("L"))
+    rows, columns = (max(grey.shape) - n for n in grey.shape)
+    square = np.pad(grey, [(n // 2, n - n // 2) for n in (rows, columns)], mode="edge")
+    method = Image.Resampling.BOX if len(square) > SIDE else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(square).resize((SIDE, SIDE), method))

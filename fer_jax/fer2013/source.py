@@ -1,45 +1,80 @@
-"""Reads FER-2013 as people have it: Kaggle's zip, the folder unpacked from it, a competition CSV.
+"""Reads FER-2013 as people have it, and their own faces: folders of images, plain or in a zip or a
+tar, a CSV of the competition, plain or in one of these, or parquet files of Hugging Face.
 
-`find` tells which form lies at a path, `key` names its present content, `faces` iterates over its
-images and `read` gathers them into arrays. Everything that comes from outside is checked here, and
-every mistake is a UserError that names the file, what was expected, what was found, what to do.
+`find` tells which form lies at a path, `key` names its present content and `read` gathers its
+images into arrays. Everything that comes from outside is checked here, and every mistake is a
+UserError that names the file, what was expected, what was found, what to do.
 """
 
+import contextlib
 import hashlib
 import os
 import zipfile
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fer_jax.fer2013 import SPLITS, csv_form, meaning, tree_form
+from fer_jax.fer2013 import CLASSES, SPLITS, csv_form, entries, ferplus, meaning, parquet_form
+from fer_jax.fer2013 import classes as classes_lib
+from fer_jax.fer2013.classes import Reading
+from fer_jax.fer2013.entries import Entry, listing
 from fer_jax.fer2013.image import decode
+from fer_jax.fer2013.tree_form import LAYOUT, SPLIT_FOLDERS, places
 from train_jax.run.errors import UserError
 
-FORMAT = 2  # raise it when the reading rules change: it is part of every cache key
+FORMAT = 3  # raise it when the reading rules change: it is part of every cache key
 MAX_IMAGES = 200_000  # FER-2013 has 35,887; bounds the memory, whatever the source
-CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
+MAX_IMAGE_BYTES = 10_000_000  # a 48x48 JPEG has about 1,600
+MAX_LARGE_IMAGE_BYTES = 64_000_000  # of one that is shrunk
+MAX_REFUSED = 10  # images that a message names
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
+FORMS = (
+    f"{LAYOUT}, a zip or tar.gz of that, {' or '.join(csv_form.NAMES)}, {csv_form.TRAIN_NAME}, or "
+    "parquet files"
+)
 
 
 class Source(NamedTuple):
-    form: str  # 'zip', 'folder' or 'csv'
+    form: str  # 'folder', 'zip', 'tar', 'csv' or 'parquet'
     path: Path
 
 
-class Face(NamedTuple):
+class Data(NamedTuple):
+    """What a source holds. N images of a split, K classes."""
+
+    splits: dict[
+        str, tuple[np.ndarray, np.ndarray]
+    ]  # {split: (images u8[N, 48, 48], labels i32[N])}
+    sha256: str  # of the splits, see content_sha256
+    classes: tuple[str, ...]  # in the order of the labels
+    name: str  # see meaning.name
+    notes: tuple[str, ...]  # what was left out or not used, in words
+    votes: dict[str, np.ndarray]  # {split: u8[N, K]}, people's votes of FER+; or {}
+
+
+class Item(NamedTuple):
+    """An image, before it is decoded."""
+
     split: str  # one of SPLITS
-    label: int  # index into CLASSES
-    image: np.ndarray  # u8[48, 48]
-    name: str  # where it came from, for messages
+    label: str  # name of its class in the source, or why it is to be left out
+    decode: Callable[[], np.ndarray]  # -> u8[48, 48]
+    votes: dict[str, int] = {}  # noqa: RUF012, nobody changes it
+
+
+class Opened(NamedTuple):
+    labels: set[str]  # names of the classes in the source
+    items: Iterator[Item]
+    notes: list[str]
 
 
 def find(path: str | Path) -> Source:
-    """The source at `path`: a zip, a folder, a CSV, or a folder that holds exactly one of them.
+    """The source at `path`: a file or folder of one of FORMS, or a folder that holds exactly one.
 
     Raises:
-        UserError: nothing is there, or it is none of the three, or it is not clear which is meant.
+        UserError: nothing is there, or it is none of them, or it is not clear which is meant.
     """
     path = Path(os.path.expanduser(path))
     try:
@@ -47,118 +82,288 @@ def find(path: str | Path) -> Source:
     except OSError as error:
         raise UserError(
             f"{path}: {error.strerror}. Give the path of FER-2013: archive.zip, the "
-            f"folder unpacked from it, or {' or '.join(CSV_NAMES)}."
+            f"folder unpacked from it, or {' or '.join(csv_form.NAMES)}; or of your own data."
         ) from error
     if path.is_dir():
-        return _find_in_folder(path)
-    tree_form.check_regular(status, path)
-    if path.suffix.lower() == ".csv":
+        found = _find_in_folder(path)
+        if found is None:
+            names = entries.visible_names(path)
+            raise UserError(
+                f"{path}: wrong layout. Expected {FORMS}; found at the top: {listing(names)}."
+            )
+        return found
+    entries.check_regular(status, path)
+    name = path.name.lower()
+    if name.endswith(".csv"):
         return Source("csv", path)
-    if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
+    if name.endswith(".parquet"):
+        return Source("parquet", path)
+    if name.endswith(".zip") or zipfile.is_zipfile(path):
         return Source("zip", path)
+    if name.endswith(TAR_ENDINGS):
+        return Source("tar", path)
     raise UserError(
-        f"{path}: expected a .zip file, a .csv file or a folder, found "
+        f"{path}: expected a .zip, .tar.gz, .csv or .parquet file or a folder, found "
         f"{path.suffix or 'a file without an ending'}."
     )
 
 
-def _find_in_folder(folder: Path) -> Source:
-    names = tree_form.visible_names(folder)
+def _find_in_folder(folder: Path, depth: int = 0) -> Source | None:
+    names = entries.visible_names(folder)
     if _holds_splits(folder):
         return Source("folder", folder)
-    found = []
+    found, training = [], []
     for name in names:
-        inside = folder / name
+        inside, lower = folder / name, name.lower()
         if inside.is_dir() and _holds_splits(inside):
             found.append(Source("folder", inside))
-        elif inside.is_file() and inside.suffix.lower() == ".zip":
+        elif inside.is_file() and lower.endswith(".zip"):
             found.append(Source("zip", inside))
-        elif inside.is_file() and name.lower() in CSV_NAMES:
+        elif inside.is_file() and lower.endswith(TAR_ENDINGS):
+            found.append(Source("tar", inside))
+        elif inside.is_file() and lower in csv_form.NAMES:
             found.append(Source("csv", inside))
-    if len(found) == 1:
-        return found[0]
-    if found:
+        elif inside.is_file() and lower == csv_form.TRAIN_NAME:
+            training.append(Source("csv", inside))
+    if parquet_form.find(folder):
+        found.append(Source("parquet", folder))
+    found = found or training  # the competition has its part for training beside the whole
+    if len(found) > 1:
         raise UserError(
             f"{folder}: holds {len(found)} sources of FER-2013: "
-            f"{tree_form.listing([source.path.name for source in found])}. "
+            f"{listing([source.path.name for source in found])}. "
             "Give the path of the one that is meant."
         )
-    raise UserError(
-        f"{folder}: wrong layout. Expected {tree_form.LAYOUT}, or archive.zip, or "
-        f"{' or '.join(CSV_NAMES)}; found at the top: {tree_form.listing(names)}."
-    )
+    if found:
+        return found[0]
+    folders = [folder / name for name in names if (folder / name).is_dir()]
+    with entries.readable(folder):
+        filled = [inside for inside in folders if any(p.is_file() for p in inside.iterdir())]
+    if len(filled) > 1:
+        return Source("folder", folder)  # of classes
+    if len(folders) == 1 and depth < 3:
+        return _find_in_folder(folders[0], depth + 1)
+    return None
 
 
 def _holds_splits(folder: Path) -> bool:
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+    with entries.readable(folder):
+        return any(n.lower() in SPLIT_FOLDERS and (folder / n).is_dir() for n in os.listdir(folder))
 
 
-def key(source: Source) -> str:
-    """A SHA-256 that changes whenever the source does: of the bytes of a file; of the sorted
-    (relative path, size, mtime_ns) of a folder, whose 36k files would take too long to read."""
-    if source.form == "folder":
-        digest = hashlib.sha256()
-        for parts in tree_form.folder_files(source.path):
-            path = source.path.joinpath(*parts)
-            with tree_form.readable(path):
+def key(source: Source, reading: Reading = Reading()) -> str:  # noqa: B008, immutable
+    """A SHA-256 that changes whenever the source or how it is read does: of the bytes of a file; of
+    the sorted (relative path, size, mtime_ns) of a folder, whose 36k files would take too long."""
+    digest = hashlib.sha256()
+    if source.form in ("folder", "parquet") and source.path.is_dir():
+        if source.form == "folder":
+            found = [(e.parts, Path(e.name)) for e in entries.of_folder(source.path)]
+        else:
+            found = [((p.name,), p) for p in parquet_form.find(source.path)]
+        for parts, path in found:
+            with entries.readable(path):
                 status = os.stat(path)
             line = "\0".join([*parts, str(status.st_size), str(status.st_mtime_ns)])
             digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     else:
-        with tree_form.readable(source.path), open(source.path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-    return hashlib.sha256(f"{FORMAT} {source.form} {digest.hexdigest()}".encode()).hexdigest()
-
-
-def faces(source: Source) -> Iterator[Face]:
-    """Every image of the source, in the order in which it lies there.
-
-    Raises:
-        UserError: anything in the source that is not as it should be.
-    """
-    if source.form == "csv":
-        for split, label, image, line in csv_form.rows(source.path):
-            yield Face(split, label, image, f"{source.path} line {line}")
-        return
-    entries = {"zip": tree_form.zip_entries, "folder": tree_form.folder_entries}[source.form]
-    for parts, name, data in entries(source.path):
-        split, label = tree_form.place(parts, name)
-        yield Face(split, label, decode(data, name), name)
+        for path in (source.path, _votes_beside(source)):
+            if path is not None:
+                with entries.readable(path), open(path, "rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    how = repr((reading.classes, reading.class_map, reading.resize, reading.labels))
+    return hashlib.sha256(f"{FORMAT} {source.form} {digest.hexdigest()} {how}".encode()).hexdigest()
 
 
 def read(
-    source: Source, progress: Callable[[int], None] = lambda count: None
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{split: (images u8[N, 48, 48], labels i32[N])}, for the splits that the source has.
+    source: Source,
+    progress: Callable[[int], None] = lambda count: None,
+    reading: Reading = Reading(),  # noqa: B008, immutable
+) -> Data:
+    """The images of the source, for the splits that it has.
 
     Within a split the images are sorted by (label, pixels): a CSV has no file names, so content is
-    the only order that all three forms share. `progress` is called with the count so far.
+    the only order that all forms share. `progress` is called with the count so far.
 
     Raises:
-        UserError: as `faces`; or no image at all; or more than MAX_IMAGES; or labels that cannot
-            belong to the images, see meaning.py.
+        UserError: anything in the source that is not as it should be; no image at all, or more than
+            MAX_IMAGES; or labels that cannot belong to the images, see meaning.py.
     """
-    found: dict[str, list[tuple[int, bytes]]] = {split: [] for split in SPLITS}
-    count = 0
-    for count, face in enumerate(faces(source), start=1):
-        if count > MAX_IMAGES:
-            raise UserError(f"{source.path}: more than {MAX_IMAGES} images; FER-2013 has 35,887.")
-        found[face.split].append((face.label, face.image.tobytes()))
-        progress(count)
-    if not count:
+    reading.check()
+    found, left_out, refused = defaultdict(list), Counter(), []
+    with _open(source, reading) as opened:
+        classes, numbers = classes_lib.number(opened.labels, reading, source.path)
+        count = 0
+        for count, item in enumerate(opened.items, start=1):
+            if count > MAX_IMAGES:
+                raise UserError(f"{source.path}: more than {MAX_IMAGES} images are not read.")
+            label = numbers.get(item.label)
+            if label is None:
+                left_out[item.label] += 1
+                continue
+            try:
+                pixels = item.decode().tobytes()
+            except UserError as error:
+                refused.append(str(error))
+                if len(refused) == MAX_REFUSED:
+                    break
+                continue
+            votes = np.zeros(len(classes) * bool(item.votes), np.uint8)
+            for name, people in item.votes.items():
+                if numbers.get(name) is not None:
+                    votes[numbers[name]] += people
+            found[item.split].append((label, pixels, votes.tobytes()))
+            progress(count)
+        notes = list(opened.notes)
+    if refused:
+        _refuse(refused, source.path)
+    if not found:
+        raise UserError(f"{source.path}: holds no image. Expected {FORMS}.")
+    if left_out:
+        told = ", ".join(f"{n:,} {name}" for name, n in left_out.most_common())
+        notes.append(f"{source.path}: left out {sum(left_out.values()):,} of {count:,}: {told}.")
+    if "test" in found and ("PublicTest" in found or "PrivateTest" in found):
         raise UserError(
-            f"{source.path}: holds no image. Expected {tree_form.LAYOUT}; in a CSV, "
-            "rows below the header."
+            f"{source.path}: cannot tell the split of some images in test/. Expected PublicTest_* "
+            "or PrivateTest_* of all, or of none."
         )
-    splits = {}
-    for split, rows in found.items():
-        if rows:
-            rows.sort()
-            pixels = np.frombuffer(b"".join(image for _, image in rows), np.uint8)
-            labels = np.array([label for label, _ in rows], np.int32)
+    splits, votes = {}, {}
+    for split in SPLITS:
+        if rows := sorted(found.get(split, [])):
+            pixels = np.frombuffer(b"".join(row[1] for row in rows), np.uint8)
+            labels = np.array([row[0] for row in rows], np.int32)
             splits[split] = (pixels.reshape(-1, 48, 48), labels)
-    meaning.check(splits, source.path)
-    return splits
+            if rows[0][2]:
+                joined = b"".join(row[2] for row in rows)
+                votes[split] = np.frombuffer(joined, np.uint8).reshape(len(rows), len(classes))
+    if not reading.labels:
+        meaning.check(splits, source.path, classes)
+    name = reading.labels or meaning.name(splits, classes)
+    return Data(splits, content_sha256(splits), classes, name, tuple(notes), votes)
+
+
+def _refuse(refused: list[str], path: Path):
+    if len(refused) == 1:
+        raise UserError(refused[0])
+    more = ", and maybe more" if len(refused) == MAX_REFUSED else ""
+    raise UserError(f"{path}: {len(refused)} images{more}:\n" + "\n".join(refused))
+
+
+@contextlib.contextmanager
+def _open(source: Source, reading: Reading) -> Iterator[Opened]:
+    """What the source holds, before any image is decoded."""
+    path = source.path
+    if source.form == "parquet":
+        yield _parquet(source, reading)
+    elif source.form == "csv":
+        beside = _votes_beside(source)
+        yield _table(_path_entry(path), beside and _path_entry(beside), reading)
+    elif source.form == "folder":
+        yield _tree(entries.of_folder(path), path, reading)
+    else:
+        with {"zip": entries.of_zip, "tar": entries.of_tar}[source.form](path) as found:
+            tables = [e for e in found if e.parts[-1].lower() in csv_form.NAMES]
+            tables = tables or [e for e in found if e.parts[-1].lower() == csv_form.TRAIN_NAME]
+            if len(tables) > 1:
+                raise UserError(
+                    f"{path}: holds {listing(['/'.join(e.parts) for e in tables])}. Unpack it and "
+                    "give the one that is meant."
+                )
+            if tables:
+                votes = [e for e in found if e.parts[-1].lower() == ferplus.NAME]
+                yield _table(tables[0], votes[0] if votes else None, reading)
+            else:
+                yield _tree(found, path, reading)
+
+
+def _path_entry(path: Path) -> Entry:
+    return entries.file_entry(path.parent, (path.name,))
+
+
+def _votes_beside(source: Source) -> Path | None:
+    """The file of FER+ that lies beside a CSV."""
+    path = source.path.with_name(ferplus.NAME)
+    return path if source.form == "csv" and path.is_file() else None
+
+
+def _tree(found: list[Entry], path: Path, reading: Reading) -> Opened:
+    _no_votes(reading, path)
+    images, loose = places(found, path)
+    notes = [f"{path}: not in the folder of a class, left out: {listing(loose)}."] if loose else []
+    limit = MAX_LARGE_IMAGE_BYTES if reading.resize else MAX_IMAGE_BYTES
+
+    def pixels(entry):
+        return decode(entry.read(limit), entry.name, resize=reading.resize)
+
+    items = (
+        Item(place.split, place.folder, lambda entry=place.entry: pixels(entry)) for place in images
+    )
+    return Opened({place.folder for place in images}, items, notes)
+
+
+def _parquet(source: Source, reading: Reading) -> Opened:
+    _no_votes(reading, source.path)
+    paths = parquet_form.find(source.path) if source.path.is_dir() else [source.path]
+    tables = parquet_form.open_files(paths)
+    items = (
+        Item(row.split, row.label, lambda r=row: decode(r.data, r.name, resize=reading.resize))
+        for row in parquet_form.rows(tables)
+    )
+    return Opened(parquet_form.class_names(tables), items, [])
+
+
+def _table(table: Entry, votes: Entry | None, reading: Reading) -> Opened:
+    """Of the competition's CSV, with the labels of FER+ where they are asked for."""
+    has_usage = table.parts[-1].lower() != csv_form.TRAIN_NAME
+    if reading.labels == "ferplus":
+        if votes is None:
+            raise UserError(
+                f"{table.name}: data.labels='ferplus' needs {ferplus.NAME} beside it, from "
+                "https://github.com/microsoft/FERPlus"
+            )
+        known = set(ferplus.CLASSES.values())
+        if reading.classes and "contempt" not in [name.lower() for name in reading.classes]:
+            known.remove("contempt")  # then it is left out, and counted
+        return Opened(known, _items_of_votes(table, votes, has_usage), [])
+
+    def items():
+        with table.open() as file:
+            for split, label, image, _ in csv_form.rows(file, table.name, has_usage=has_usage):
+                yield Item(split, CLASSES[label], lambda image=image: image)
+
+    notes = []
+    if votes is not None:
+        notes.append(f"{votes.name} is not used; --config.data.labels=ferplus takes its labels.")
+    return Opened(set(CLASSES), items(), notes)
+
+
+def _items_of_votes(table: Entry, votes: Entry, has_usage: bool) -> Iterator[Item]:
+    people = []
+    with votes.open() as file:
+        for row in ferplus.rows(file, votes.name):
+            people.append(row)
+            if len(people) > MAX_IMAGES:
+                raise UserError(f"{votes.name}: more than {MAX_IMAGES} rows; FER-2013 has 35,887.")
+    with table.open() as file:
+        number = 0
+        for split, _, image, line in csv_form.rows(file, table.name, has_usage=has_usage):
+            row = people[number] if number < len(people) else None
+            if row is None or row.split != split:
+                raise UserError(
+                    f"{votes.name}: does not go with {table.name}: line {line} there is of "
+                    f"{split}, and here {'nothing is left' if row is None else f'of {row.split}'}."
+                )
+            yield Item(split, row.label, lambda image=image: image, row.votes)
+            number += 1
+    if number < len(people):
+        raise UserError(f"{votes.name}: {len(people):,} rows, and {number:,} in {table.name}.")
+
+
+def _no_votes(reading: Reading, path: Path) -> None:
+    if reading.labels:
+        raise UserError(
+            f"{path}: data.labels='ferplus' needs fer2013.csv, whose rows it goes by; this is "
+            "another form of the data set."
+        )
 
 
 def content_sha256(splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:

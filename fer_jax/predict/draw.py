@@ -18,6 +18,7 @@ COLOUR = {
     "neutral": "#5f6b7a",
     NOT_SURE: "#444a54",
 }
+OTHER = "#4f7fae"  # of classes without an emoji
 SIDES = 480, 1600  # pixels: the longer side of an annotated picture is brought into this range
 TILE = 180  # pixels, side of a picture on the contact sheet
 CAPTION = 62  # pixels below it
@@ -51,7 +52,7 @@ def annotate(pixels, answers, *, numbered=False) -> Image.Image:
     thick = max(2, max(size) // 200)
     for answer in answers:
         x, y, width, height = (round(scale * value) for value in answer.box)
-        colour = COLOUR[answer.name]
+        colour = COLOUR.get(answer.name, OTHER)
         draw.rectangle([x, y, x + width - 1, y + height - 1], outline=colour, width=thick)
         side = min(max(height // 3, 28), 110, min(size))  # of the emoji
         font = letters.font(letters.FIRST, max(13, round(0.42 * side)))
@@ -93,7 +94,7 @@ def tile(picture, lines, name: str = "") -> Image.Image:
         field.paste(face, (TILE - 60, TILE - 60), face)
     draw = ImageDraw.Draw(field)
     for number, line in enumerate(lines[:3]):
-        colour = COLOUR.get(name, "#444a54") if number == 0 else "#444a54"
+        colour = COLOUR.get(name, OTHER if name else "#444a54") if number == 0 else "#444a54"
         letters.write(draw, (2, TILE + 4 + 19 * number), fit(line), colour, TEXT)
     return field
 

@@ -15,20 +15,21 @@ SKIN = {  # face and rim
     NOT_SURE: ("#d3d8df", "#9aa3b0"),
 }
 YELLOW = ("#ffd34d", "#e0a020")
+PLAIN = ("#8fb6dd", "#4f7fae")  # of classes that have no emoji
 INK = "#54320c"
 SHARPNESS = 4  # drawn that many times larger, then shrunk: Pillow's shapes have hard edges
 
 
 @functools.lru_cache(maxsize=64)
 def emoji(name: str, size: int) -> Image.Image:
-    """RGBA picture, size x size, of a class name or NOT_SURE."""
+    """RGBA picture, size x size, of a class name or NOT_SURE; a plain disc for any other name."""
     scale = size * SHARPNESS / 100
     image = Image.new("RGBA", (size * SHARPNESS, size * SHARPNESS), (0, 0, 0, 0))
     pen = Pen(ImageDraw.Draw(image), scale)
-    face, rim = SKIN.get(name, YELLOW)
+    face, rim = SKIN.get(name, YELLOW if name in FEATURES else PLAIN)
     pen.oval(50, 50, 47, 47, rim)
     pen.oval(50, 50, 44, 44, face)
-    FEATURES[name](pen)
+    FEATURES.get(name, _plain)(pen)
     return image.resize((size, size), Image.Resampling.LANCZOS)
 
 
@@ -130,6 +131,10 @@ def _not_sure(pen):
     pen.arc(83, 17, 10, 10, 180, 430, width=6, colour="#2f6fd0")  # a question mark
     pen.line((84, 27), (84, 33), width=6, colour="#2f6fd0")
     pen.oval(84, 42, 4, 4, "#2f6fd0")
+
+
+def _plain(pen):
+    pen.oval(50, 50, 12, 12, "#ffffff")
 
 
 FEATURES = {

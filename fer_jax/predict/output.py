@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_jax.data import CLASSES
 from fer_jax.predict import draw
 from fer_jax.predict.draw import Answer
 from fer_jax.predict.emoji import NOT_SURE
 from fer_jax.predict.video import Video
 
 BOX = ("x", "y", "width", "height")
-COLUMNS = ("file", "frame", "seconds", "face", "pose", *BOX, "class", *CLASSES, "reason")
+COLUMNS = ("file", "frame", "seconds", "face", "pose", *BOX, "class")  # classes, reason
 TABLES = ("predictions.csv", "predictions.jsonl")
 MAX_TILES = 120  # of the contact sheet
 BETWEEN_REPORTS = 5.0  # seconds, on how far a video is
@@ -29,8 +28,8 @@ class Output:
     Those of an earlier one stay until the first picture is read: a typo does not erase them.
     """
 
-    def __init__(self, workdir: Path, settings):
-        self._workdir, self._settings = workdir, settings
+    def __init__(self, workdir: Path, settings, classes):
+        self._workdir, self._settings, self._classes = workdir, settings, classes
         self._annotated = workdir / "annotated"
         self._tiles, self._left_out, self._drawn, self._not_drawn = [], 0, 0, 0
         self._videos = 0
@@ -46,7 +45,7 @@ class Output:
         self._csv = open(self._workdir / names[0], "w", newline="", **kind)
         self._jsonl = open(self._workdir / names[1], "w", **kind)
         self._rows = csv.writer(self._csv)
-        self._rows.writerow(COLUMNS)
+        self._rows.writerow([*COLUMNS, *self._classes, "reason"])
         return self
 
     def __exit__(self, *exception):
@@ -126,13 +125,14 @@ class Output:
             self._in_place = True
 
     def _row(self, picture, found: Answer | None, probabilities, reason):
-        values = dict(zip(CLASSES, map(float, probabilities), strict=True)) if found else {}
+        numbers = map(float, probabilities) if found else ()
+        values = dict(zip(self._classes, numbers, strict=True)) if found else {}
         box = [picture.shrunk * side for side in found.box] if found else None
         seconds = None if picture.seconds is None else round(picture.seconds, 3)
         self._rows.writerow(
             [picture.file, picture.frame, "" if seconds is None else f"{seconds:.3f}"]
             + ([found.number, found.pose, *box, found.name] if found else [""] * 7)
-            + [f"{values[c]:.6f}" if values else "" for c in CLASSES]
+            + [f"{values[c]:.6f}" if values else "" for c in self._classes]
             + [reason]
         )
         record = {
@@ -214,9 +214,9 @@ def progress(picture, elapsed: float) -> str:
     return f"{picture.file}: frame {done} of {picture.frames}, {left // 60}:{left % 60:02d} left"
 
 
-def answer(face, number: int, probabilities, threshold) -> Answer:
+def answer(face, number: int, probabilities, threshold, classes) -> Answer:
     """The most probable class of f64[K] of a Face, or NOT_SURE where it is below the threshold."""
-    best = CLASSES[int(probabilities.argmax())]
+    best = classes[int(probabilities.argmax())]
     probability = float(probabilities.max())
     name = best if probability >= threshold else NOT_SURE
     return Answer(face.box, name, best, probability, number, face.pose)

@@ -6,7 +6,6 @@ import numpy as np
 
 from fer_jax import average
 from fer_jax import weights as weights_lib
-from fer_jax.data import CLASSES
 from fer_jax.evaluate import check_view, make_predict, predict_split
 from fer_jax.predict import images, tracks
 from fer_jax.predict import inputs as inputs_lib
@@ -41,7 +40,12 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     pictures = images.read(
         found.files, **{k: settings[k] for k in ("max_pixels", "every", "max_frames")}
     )
-    with lock_workdir(workdir), watch_signals() as interrupt, Output(workdir, settings) as output:
+    classes = classifier.card["classes"]
+    with (
+        lock_workdir(workdir),
+        watch_signals() as interrupt,
+        Output(workdir, settings, classes) as output,
+    ):
         followed = tracks.Tracks()
         for picture in pictures:
             if picture.pixels is None:
@@ -57,7 +61,7 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
                     followed, [f.box for f in faces], probabilities, keep=settings["smoothing"]
                 )
             answers = [
-                answer(face, number, p, settings["threshold"])
+                answer(face, number, p, settings["threshold"], classes)
                 for face, number, p in zip(faces, numbers, probabilities, strict=True)
             ]
             output.add(picture, answers, probabilities, "" if faces else why_no_face(
@@ -86,7 +90,7 @@ def make_classify(classifier, *, tta):
 
     def classify(crops):
         if not crops:
-            return np.zeros((0, len(CLASSES)))
+            return np.zeros((0, len(classifier.card["classes"])))
         size = 1 << (len(crops) - 1).bit_length()  # few shapes, each compiled once
         logits = predict_split(
             compiled, classifier.variables, np.stack(crops), batch_size=size, tta=tta
@@ -113,7 +117,7 @@ def check(settings, inputs) -> dict:
         )
     if c["turned"] not in TURNED:
         raise UserError(
-            f"config: predict.turned must be one of {', '.join(TURNED)}, got {c['turned']!r}"
+            f"config.predict.turned must be one of {', '.join(TURNED)}, got {c['turned']!r}"
         )
     ranges = {
         "min_face": (24, 10_000),

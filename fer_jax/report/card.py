@@ -5,7 +5,7 @@ import numpy as np
 from fer_jax.report.tables import TWIN_WORDS, VIEW_WORDS, twin_free_rows
 
 TEXT = """\
-# {name}: facial expression, 7 classes, trained on {data}
+# {name}: {subject}, {count} classes, trained on {data}
 
 `model.safetensors` holds {parameters:,} parameters and {statistics:,} batch statistics ({dtypes}),
 SHA-256 `{sha256}`. `model.json` holds what belongs to them: model, order of the classes,
@@ -37,17 +37,37 @@ Kept and right, of the test images, if only answers of at least that probability
 Known confusions, the most frequent: {confusions}.
 
 ## Use and limits
-{warning}
+{limits}
+"""
+PEOPLE = """
 - For research and play. An expression is not an emotion: a face does not tell what a person feels.
-  Decide nothing about a person with it: not hiring, teaching, policing, health or credit.
+  Decide nothing about a person with it: not hiring, teaching, policing, health or credit."""
+FER2013 = """
 - The labels of FER-2013 are noisy (people agree with them on about 65 of 100 images) and
   unbalanced; its photographs come from web search. How errors differ between groups of people (age,
-  gender, skin, culture) was not measured; expect that they do.
+  gender, skin, culture) was not measured; expect that they do."""
+FERPLUS = """
+- The labels are the majority of ten people's votes, and the photographs come from web search. How
+  errors differ between groups of people (age, gender, skin, culture) was not measured; expect that
+  they do."""
+FACES = """
 - Faces that are turned, hidden, very small or badly lit, and drawings, are outside of what it was
-  trained on. Its probabilities are calibrated for images like those of validation only.
-"""
+  trained on. Its probabilities are calibrated for images like those of validation only."""
 DRAWN = """
 - **Trained on drawn cartoon faces: its answers about people mean nothing.**"""
+OWN = """
+- **Trained on its maker's own data**, of which this program knows the classes and no more. Who or
+  what is in it, where it comes from, who labelled it and for whom it fails: its maker has to say.
+- Its probabilities are calibrated for images like those of validation only."""
+LIMITS = {
+    "fer2013": PEOPLE + FER2013 + FACES,
+    "ferplus": PEOPLE + FERPLUS + FACES,
+    "drawn_faces": DRAWN + PEOPLE + FACES,
+}
+NAMES = {
+    "fer2013": "FER-2013", "ferplus": "FER-2013 with the labels of FER+",
+    "drawn_faces": "drawn faces", "own_data": "own data",
+}  # fmt: skip
 
 
 def text(name: str, card: dict) -> str:
@@ -64,7 +84,9 @@ def text(name: str, card: dict) -> str:
     )
     return TEXT.format(
         name=name,
-        data={"fer2013": "FER-2013", "drawn_faces": "drawn faces"}.get(data["name"], data["name"]),
+        subject="image classifier" if data["name"] == "own_data" else "facial expression",
+        count=len(card["classes"]),
+        data=NAMES.get(data["name"], data["name"]),
         parameters=card["parameters"],
         statistics=card["batch_statistics"],
         sha256=card["sha256"],
@@ -87,7 +109,7 @@ def text(name: str, card: dict) -> str:
         table=_score_table(scores),
         coverage=_coverage_table({name: scores["splits"][name] for name in test}),
         confusions="; ".join(_confusions(scores["splits"], card["classes"])),
-        warning=DRAWN if data["name"] == "drawn_faces" else "",
+        limits=LIMITS.get(data["name"], PEOPLE + OWN),
     )
 
 

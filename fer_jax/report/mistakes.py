@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_jax.data import CLASSES, Faces
+from fer_jax.data import Faces
 from train_jax.run.files import write_atomically
 
 
-def write_mistakes(path: Path, split: str, faces: Faces, probabilities, *, most: int = 24) -> None:
+def write_mistakes(
+    path: Path, split: str, faces: Faces, probabilities, classes, *, most: int = 24
+) -> None:
     """Writes {"split", "mistakes": [{"true", "predicted", "probability", "index", "png": base64}]},
     the most probable mistake first.
 
@@ -21,6 +23,7 @@ def write_mistakes(path: Path, split: str, faces: Faces, probabilities, *, most:
       split: the name of the split.
       faces: its N faces.
       probabilities: f[N, K].
+      classes: K names.
       most: so many at most.
     """
     predicted = probabilities.argmax(1)
@@ -29,8 +32,8 @@ def write_mistakes(path: Path, split: str, faces: Faces, probabilities, *, most:
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     found = [
         {
-            "true": CLASSES[faces.labels[i]],
-            "predicted": CLASSES[predicted[i]],
+            "true": classes[faces.labels[i]],
+            "predicted": classes[predicted[i]],
             "probability": float(confidence[i]),
             "index": int(i),
             "png": png(faces.images[i]),

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax.data import CLASSES
 from fer_jax.report.tables import TWIN_WORDS, VIEW_WORDS, twin_free_rows
 from train_jax.metrics import wilson_interval
-from train_jax.report.figure import new_figure
+from train_jax.report.figure import new_figure, use_letters
 from train_jax.report.page import Card, Cards, Picture, Pictures, Section, Table, Text, png_uri, svg
 from train_jax.report.run import Run, Score, interval
 
@@ -25,11 +24,13 @@ def sections(run: Run) -> list[Section]:
     if not run.scores:
         return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
     splits = {name: s for name, s in run.scores["splits"].items() if name != "train"}
+    classes = run.record["identity"]["classes"]
+    use_letters(classes)
     found = [
         score_section(run.scores),
-        Section("Confusion", [Pictures([Picture(svg(confusion(name, s))) for name, s in
+        Section("Confusion", [Pictures([Picture(svg(confusion(name, s, classes))) for name, s in
                                         splits.items()])]),
-        Section("Recall of each class", [Pictures([Picture(svg(recall(splits)))])]),
+        Section("Recall of each class", [Pictures([Picture(svg(recall(splits, classes)))])]),
     ]  # fmt: skip
     found.append(reliability_section(run.scores))
     return [*found, mistakes(run.workdir)]
@@ -55,7 +56,7 @@ def score_section(result: dict) -> Section:
     return Section("Scores", [Table(header, cells, range(1, len(header)), note)])
 
 
-def confusion(name, scores):
+def confusion(name, scores, classes):
     """In % of the true class."""
     matrix = np.array(scores["confusion"])
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -65,13 +66,13 @@ def confusion(name, scores):
     for row, column in np.ndindex(*matrix.shape):
         axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center",
                   color="white" if share[row, column] > 0.5 else "black")  # fmt: skip
-    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
-    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true", title=f"{name}, % of the true class")
     return figure
 
 
-def recall(splits):
+def recall(splits, classes):
     """Share of each class that is found, with 95 % Wilson intervals, a colour per split."""
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
@@ -81,11 +82,11 @@ def recall(splits):
         hits, counts = np.diag(matrix), matrix.sum(1)
         shares = hits / np.maximum(counts, 1)
         ends = [wilson_interval(int(h), int(n)) for h, n in zip(hits, counts, strict=True)]
-        places = np.arange(len(CLASSES)) + (number - (len(splits) - 1) / 2) * height
+        places = np.arange(len(classes)) + (number - (len(splits) - 1) / 2) * height
         errors = np.nan_to_num(np.abs(np.transpose(ends) - shares))  # nan: no example
         axes.barh(places, shares, height * 0.9, xerr=errors, label=name,
                   error_kw={"lw": 1, "ecolor": "dimgrey"})  # fmt: skip
-    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set_yticks(range(len(classes)), classes)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), title="recall, with 95 % intervals")
     axes.grid(alpha=0.3, axis="x")

@@ -4,17 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax.data import CLASSES
-from train_jax.report.figure import new_figure, save_figure
+from train_jax.report.figure import new_figure, save_figure, use_letters
 
 
 def describe(dataset, splits) -> str:
     """What is trained on: name, source, hash, and the count of each class in each split."""
+    classes = dataset.classes
+    widths = [max(10, 2 + len(name)) for name in classes]
     lines = [f"data: {dataset.name} from {dataset.source}, sha256 {dataset.sha256[:16]}"]
-    lines.append(f"{'split':12s}{'images':>8s}" + "".join(f"{c:>10s}" for c in CLASSES))
+    cells = "".join(f"{c:>{w}s}" for c, w in zip(classes, widths, strict=True))
+    lines.append(f"{'split':12s}{'images':>8s}{cells}")
     for name, faces in splits.items():
-        counts = np.bincount(faces.labels, minlength=len(CLASSES))
-        lines.append(f"{name:12s}{len(faces.labels):8,d}" + "".join(f"{n:10,d}" for n in counts))
+        counts = np.bincount(faces.labels, minlength=len(classes))
+        cells = "".join(f"{n:{w},d}" for n, w in zip(counts, widths, strict=True))
+        lines.append(f"{name:12s}{len(faces.labels):8,d}{cells}")
     return "\n".join(lines)
 
 
@@ -81,9 +84,10 @@ def coverage_table(result) -> str:
     return "\n".join(lines)
 
 
-def draw_confusion(workdir: Path, scores, data_name):
+def draw_confusion(workdir: Path, scores, data_name, classes):
     """figures/confusion.png: for each split but train, unless there is no other; in % of the true
     class, with counts."""
+    use_letters(classes)
     names = [name for name in scores if name != "train"] or ["train"]
     figure = new_figure(6 * len(names), 5.6)
     for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
@@ -100,9 +104,9 @@ def draw_confusion(workdir: Path, scores, data_name):
                 fontsize=8,
                 color="white" if share[row, column] > 0.5 else "black",
             )
-        ticks = range(len(CLASSES))
-        axes.set_xticks(ticks, CLASSES, rotation=45, ha="right")
-        axes.set_yticks(ticks, CLASSES)
+        ticks = range(len(classes))
+        axes.set_xticks(ticks, classes, rotation=45, ha="right")
+        axes.set_yticks(ticks, classes)
         s = scores[name]
         axes.set(
             xlabel="predicted", ylabel="true", title=f"{name}: {s['accuracy']:.1%} of {s['n']:,}"

@@ -26,7 +26,7 @@ def main_score(result: dict) -> Score:
 
 
 def sections(run: Run) -> list[Section]:
-    """Scores next to the baselines of eval.json, what they hide, and samples of translations.tsv."""
+    """Scores next to the baselines of eval.json, what they hide, and samples of translations."""
     if not run.scores:
         return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
     return [

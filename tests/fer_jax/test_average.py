@@ -23,7 +23,7 @@ def folders(tmp_path_factory, dtype_promotion):
     """Two exports of runs that differ in their seed and size."""
     place, dataset = tmp_path_factory.mktemp("average"), make_dataset()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", lambda path: dataset)
+        patch.setattr(data, "load", lambda path, *_: dataset)
         for seed, features in enumerate([(2, 4), (3, 3)]):
             config = make_config(train__seed=seed, model__features=features, train__epochs=1)
             modes.train(config, place / str(seed))
@@ -76,7 +76,7 @@ def test_flip_averages_the_views_of_the_average(folders, tmp_path):
 def test_without_shared_training_images_there_is_no_validation(folders, tmp_path, monkeypatch):
     """A net of another split may have been trained on these validation images."""
     other = make_dataset()
-    monkeypatch.setattr(data, "load", lambda path: other)
+    monkeypatch.setattr(data, "load", lambda path, *_: other)
     modes.train(make_config(data__split_seed=1, train__epochs=1), tmp_path / "other")
     mixed = f"{folders[0]},{tmp_path / 'other' / 'export'}"
     modes.evaluate(make_config(), tmp_path / "mixed", weights=mixed)

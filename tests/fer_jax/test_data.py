@@ -80,7 +80,7 @@ def test_a_path_is_loaded(places):
     faces = random_faces([2, 1, 1, 1, 1, 1, 2])
     path = write_csv(places / "mine.csv", faces, ["Training"] * 5 + ["PrivateTest"] * 4)
     dataset = data.load(str(path))
-    assert (dataset.name, dataset.source, dataset.notice) == ("fer2013", str(path), "")
+    assert (dataset.name, dataset.source, dataset.notice) == ("own_data", str(path), "")
     assert list(dataset.splits) == ["train", "PrivateTest"]
     train = dataset.splits["train"]
     assert train.images.dtype == np.uint8 and train.labels.dtype == np.int32
@@ -91,7 +91,7 @@ def test_a_path_is_loaded(places):
 def test_an_empty_path_takes_what_lies_in_raw(places):
     path = write_csv(places / "raw" / "fer2013.csv", random_faces([1] * 7), ["Training"] * 7)
     dataset = data.load("")
-    assert (dataset.name, dataset.source) == ("fer2013", str(path))
+    assert (dataset.name, dataset.source) == ("own_data", str(path))
 
 
 def test_drawn_faces_only_when_nothing_is_there(places):

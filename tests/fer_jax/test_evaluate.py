@@ -85,7 +85,7 @@ def run(tmp_path_factory, dtype_promotion):
     workdir = tmp_path_factory.mktemp("evaluate") / "run"
     dataset = make_dataset()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", lambda path: dataset)
+        patch.setattr(data, "load", lambda path, *_: dataset)
         modes.train(make_config(), workdir)
         yield SimpleNamespace(
             workdir=workdir,
@@ -210,7 +210,7 @@ def test_the_third_row_drops_the_same_photograph_lit_otherwise_too(tmp_path):
     about = {"data": "drawn_faces", "sha256": "", "epoch": 1, "tta": "none", "weights": "x"}
     result = evaluate.score(
         tmp_path, lambda images: logits[len(images)], {"train": train, "PublicTest": test},
-        temperature=1.3, majority=3, about=about,
+        classes=CLASSES, temperature=1.3, majority=3, about=about,
     )  # fmt: skip
     assert result["no_near_twins"].keys() == {"PublicTest"} == result["clean"].keys()
     for name, first in (("splits", 0), ("clean", 1), ("no_near_twins", 2)):
@@ -351,7 +351,7 @@ def test_a_changed_config_is_refused(copy, mode, fields, message):
 def test_other_data_is_refused(run, copy, monkeypatch, mode):
     """Such as drawn faces, where the path was forgotten."""
     other = run.dataset._replace(name="drawn_faces", sha256="cd" * 32)
-    monkeypatch.setattr(data, "load", lambda path: other)
+    monkeypatch.setattr(data, "load", lambda path, *_: other)
     with pytest.raises(UserError, match="identity.data: 'fer2013' -> 'drawn_faces'"):
         mode(make_config(), copy)
 
@@ -362,7 +362,7 @@ def test_a_changed_training_image_is_refused(run, copy, monkeypatch, mode):
     images[0, 0, 0] ^= 1
     train = run.dataset.splits["train"]._replace(images=images)
     other = run.dataset._replace(splits=run.dataset.splits | {"train": train})
-    monkeypatch.setattr(data, "load", lambda path: other)
+    monkeypatch.setattr(data, "load", lambda path, *_: other)
     with pytest.raises(UserError, match="identity.train_valid_sha256: "):
         mode(make_config(), copy)
 
@@ -371,7 +371,7 @@ def test_a_run_may_be_scored_on_a_source_that_gained_a_test_split(run, copy, mon
     """PrivateTest, published after the run was trained: the training images are the same."""
     splits = run.dataset.splits | {"PrivateTest": easy_faces([2] * 7, seed=5)}
     more = run.dataset._replace(splits=splits, sha256="ef" * 32)
-    monkeypatch.setattr(data, "load", lambda path: more)
+    monkeypatch.setattr(data, "load", lambda path, *_: more)
     modes.evaluate(make_config(), copy, weights=None)
     result = json.loads((copy / "eval.json").read_text())
     assert result["splits"]["PrivateTest"]["n"] == 14
@@ -458,7 +458,7 @@ def test_the_split_is_that_of_the_weights_not_of_the_config(run, tmp_path):
 def test_weights_on_a_source_that_holds_only_private_test(run, tmp_path, monkeypatch):
     private = easy_faces([0, 2, 3, 1, 2, 2, 2], seed=7)
     other = run.dataset._replace(splits={"PrivateTest": private}, sha256="ef" * 32)
-    monkeypatch.setattr(data, "load", lambda path: other)
+    monkeypatch.setattr(data, "load", lambda path, *_: other)
     modes.evaluate(make_config(), tmp_path / "new", weights=str(run.workdir / "export"))
     result = json.loads((tmp_path / "new" / "eval.json").read_text())
     assert list(result["splits"]) == ["PrivateTest"] and result["clean"] == {}
@@ -470,7 +470,7 @@ def test_weights_on_a_source_that_holds_only_private_test(run, tmp_path, monkeyp
 
 def test_other_training_images_are_not_called_validation(run, tmp_path, monkeypatch, capsys):
     other = run.dataset._replace(splits={"train": easy_faces([4] * 7, seed=9)})
-    monkeypatch.setattr(data, "load", lambda path: other)
+    monkeypatch.setattr(data, "load", lambda path, *_: other)
     modes.evaluate(make_config(), tmp_path / "new", weights=str(run.workdir / "export"))
     result = json.loads((tmp_path / "new" / "eval.json").read_text())
     assert {name: s["n"] for name, s in result["splits"].items()} == {"train": 28}

@@ -10,7 +10,7 @@ import pytest
 from scipy import optimize
 
 from fer_jax import data, folds, modes, task, weights
-from fer_jax.data import Faces
+from fer_jax.data import CLASSES, Faces
 from tests.fer_jax.test_evaluate import (
     easy_faces,
     evaluate_run,
@@ -54,7 +54,7 @@ def dtype_promotion():
 def run(tmp_path_factory, dtype_promotion):
     workdir, dataset = tmp_path_factory.mktemp("folds") / "run", with_twins()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", lambda path: dataset)
+        patch.setattr(data, "load", lambda path, *_: dataset)
         modes.cross_validate(fold_config(), workdir)
         yield SimpleNamespace(workdir=workdir, train=dataset.splits["train"], dataset=dataset)
 
@@ -129,7 +129,7 @@ def fold_network(workdir, k):
 
 
 def test_each_image_is_judged_by_the_net_that_did_not_train_on_it(run):
-    found = folds.load(run.workdir / "out_of_fold")
+    found = folds.load(run.workdir / "out_of_fold", CLASSES)
     np.testing.assert_array_equal(found.labels, run.train.labels)
     for k in range(FOLDS):
         rows = found.fold == k
@@ -144,7 +144,7 @@ def test_each_image_is_judged_by_the_net_that_did_not_train_on_it(run):
 
 def test_scores_over_all_images(run):
     result = json.loads((run.workdir / "cross_validate.json").read_text())["views"]
-    found = folds.load(run.workdir / "out_of_fold")
+    found = folds.load(run.workdir / "out_of_fold", CLASSES)
     for view in ("none", "flip"):
         logits, s = found.logits[view].astype(float), result[view]
         logp = logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -196,7 +196,7 @@ def test_the_target_is_mixed_of_label_and_prediction(run):
     model = task.build_model(config)
     dataset, splits = task.load_splits(config)
     made = task.make_task(config, model, dataset, splits)
-    found = folds.load(run.workdir / "out_of_fold")
+    found = folds.load(run.workdir / "out_of_fold", CLASSES)
     whole = [image.tobytes() for image in run.train.images]
     rows = [whole.index(image.tobytes()) for image in splits["train"].images]
     logits = found.logits["flip"][rows] / found.temperature["flip"]
@@ -220,7 +220,7 @@ def test_soft_labels_of_other_data_are_refused(run, monkeypatch):
     images = run.train.images.copy()
     images[3, 0, 0] ^= 1
     other = run.dataset._replace(splits={"train": run.train._replace(images=images)})
-    monkeypatch.setattr(data, "load", lambda path: other)
+    monkeypatch.setattr(data, "load", lambda path, *_: other)
     with pytest.raises(UserError, match="other data: 1 of the"):
         task.make_task(config, task.build_model(config), *task.load_splits(config))
 
@@ -240,7 +240,7 @@ def test_damaged_soft_labels_are_refused(copy, damage):
     else:
         shutil.rmtree(folder)
     with pytest.raises(UserError, match="out_of_fold|classes"):
-        folds.load(folder)
+        folds.load(folder, CLASSES)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.5, 0.5])
@@ -258,7 +258,7 @@ def test_a_refit_on_all_of_train_takes_its_temperature_from_the_folds(run, tmp_p
     assert {name: s["n"] for name, s in result["splits"].items()} == {
         "train": len(run.train.labels), "PublicTest": 25,
     }  # fmt: skip
-    known = folds.load(run.workdir / "out_of_fold").temperature
+    known = folds.load(run.workdir / "out_of_fold", CLASSES).temperature
     assert result["temperature"] == known["none"] != 1.0
     assert weights.load(tmp_path / "refit" / "export").temperature == known
     assert "the last" in (tmp_path / "refit" / "export" / "README.md").read_text()

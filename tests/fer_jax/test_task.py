@@ -430,9 +430,9 @@ def test_evaluate_uses_the_running_statistics():
 
 
 def test_class_weights_are_those_of_scikit_learn():
-    weights = task.balanced_class_weights(np.array([0, 0, 0, 1, 2, 3, 4, 5, 5, 6]))
+    weights = task.balanced_class_weights(np.array([0, 0, 0, 1, 2, 3, 4, 5, 5, 6]), 7)
     np.testing.assert_allclose(weights, 10 / (7 * np.array([3, 1, 1, 1, 1, 2, 1])))
-    assert np.isfinite(task.balanced_class_weights(np.array([3, 3]))).all()  # absent classes
+    assert np.isfinite(task.balanced_class_weights(np.array([3, 3]), 7)).all()  # absent classes
 
 
 def test_the_task_names_its_data():
@@ -498,7 +498,7 @@ def loaded(monkeypatch):
     splits = {"train": random_faces([10] * 7), "PublicTest": random_faces([2] * 7, seed=1)}
     dataset = DATASET._replace(splits=splits)
     paths = []
-    monkeypatch.setattr(data, "load", lambda path: paths.append(path) or dataset)
+    monkeypatch.setattr(data, "load", lambda path, *_: paths.append(path) or dataset)
     return dataset, paths
 
 
@@ -546,13 +546,13 @@ def test_without_a_validation_fraction_all_is_trained_on(loaded):
 
 def test_load_splits_needs_training_images(monkeypatch):
     dataset = DATASET._replace(splits={"PublicTest": random_faces([2] * 7)})
-    monkeypatch.setattr(data, "load", lambda path: dataset)
+    monkeypatch.setattr(data, "load", lambda path, *_: dataset)
     with pytest.raises(UserError, match="faces.zip has no training images.*PublicTest"):
         task.load_splits(config_of())
 
 
 def test_load_splits_prints_the_notice_of_drawn_faces(loaded, monkeypatch, capsys):
-    monkeypatch.setattr(data, "load", lambda path: loaded[0]._replace(notice="DRAWN FACES: x"))
+    monkeypatch.setattr(data, "load", lambda path, *_: loaded[0]._replace(notice="DRAWN FACES: x"))
     task.load_splits(config_of())
     assert capsys.readouterr().out == "DRAWN FACES: x\n"
 

@@ -150,7 +150,7 @@ def test_pieces_that_do_not_fit_are_not_taken():
 )
 def test_bpe_dropout_that_cannot_be(fields):
     config = make_config("x", **{f"data__{name}": value for name, value in fields.items()})
-    with pytest.raises(UserError, match="config: data.bpe_dropout must be in"):
+    with pytest.raises(UserError, match="config.data.bpe_dropout must be in"):
         attention_task.training_arrays(config, Pairs((), ()), None, (8,))
 
 

@@ -1,6 +1,11 @@
 """Figures by matplotlib, whose import takes half a second that only the first figure waits for."""
 
+import contextlib
+import warnings
+from importlib.resources import as_file, files
 from pathlib import Path
+
+NOTO = "manimgx_fonts"  # a wheel of Noto fonts, OFL 1.1
 
 
 def new_figure(width: float, height: float):
@@ -8,6 +13,35 @@ def new_figure(width: float, height: float):
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def use_letters(texts) -> None:
+    """Makes figures draw the letters of `texts`, where some font on this machine has them: fonts
+    are tried one after the other, DejaVu Sans first. Others become boxes, without a warning."""
+    import matplotlib
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    def known(path):
+        with contextlib.suppress(RuntimeError, OSError):  # of a font that is damaged
+            return FT2Font(path).get_charmap().keys()
+        return set()
+
+    manager, names = font_manager.fontManager, ["DejaVu Sans"]
+    missing = {ord(c) for c in "".join(texts) if c.isprintable()}
+    missing -= known(manager.findfont("DejaVu Sans"))
+    if not missing:
+        return
+    with contextlib.suppress(ImportError, FileNotFoundError), as_file(files(NOTO)) as folder:
+        for path in sorted(folder.glob("*.ttf")):
+            manager.addfont(path)
+    for font in manager.ttflist:
+        if missing and "Last Resort" not in font.name:  # which has boxes for all
+            found = missing & known(font.fname)
+            names, missing = [*names, font.name] if found else names, missing - found
+    matplotlib.rcParams["font.family"] = names
+    if missing:
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
 
 
 def tick_whole_numbers(axis):

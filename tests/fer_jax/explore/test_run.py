@@ -39,7 +39,7 @@ def known(monkeypatch):
     train.images[train.labels == 0, :16, :16] = 5
     dataset = Dataset("fer2013", {"train": train, "PublicTest": faces(rng, 14, np.arange(14) % 7)},
                       "faces.zip", "ab" * 32, notice="")  # fmt: skip
-    monkeypatch.setattr(fer_data, "load", lambda path: dataset)
+    monkeypatch.setattr(fer_data, "load", lambda path, *_: dataset)
     return dataset
 
 
@@ -113,7 +113,7 @@ def test_duplicates_and_conflicting_labels():
     a, b, c, d = rng.integers(0, 256, (4, 48, 48)).astype(np.uint8)
     train = Faces(np.stack([a, a, a, b, c]), np.array([0, 0, 4, 3, 1]))
     test = Faces(np.stack([a, b, d, d]), np.array([6, 3, 2, 2]))
-    found = lib.find_duplicates({"train": train, "PublicTest": test})
+    found = lib.find_duplicates({"train": train, "PublicTest": test}, CLASSES)
     assert found["splits"] == {
         "train": {"images": 5, "copies": 2, "with_twin": 3},
         "PublicTest": {"images": 4, "copies": 1, "with_twin": 2},
@@ -148,19 +148,19 @@ def test_near_twins_are_counted_and_drawn(config, known, tmp_path, capsys):
 def test_samples_belong_to_their_class_and_are_not_repeated():
     rng = np.random.default_rng(2)
     split = faces(rng, 40, [0] * 3 + [1] * 20 + [4] * 17)
-    drawn = lib.sample(split, per_class=5, seed=0)
+    drawn = lib.sample(split, 7, per_class=5, seed=0)
     assert [len(images) for images in drawn] == [3, 5, 0, 0, 5, 0, 0]
     for label, images in enumerate(drawn):
         members = {image.tobytes() for image in split.images[split.labels == label]}
         assert len({image.tobytes() for image in images} & members) == len(images)
-    other = lib.sample(split, per_class=5, seed=1)
+    other = lib.sample(split, 7, per_class=5, seed=1)
     assert not np.array_equal(drawn[1], other[1])
 
 
 def test_mean_faces():
     images = np.zeros((3, 48, 48), np.uint8)
     images[0], images[1], images[2, 7, 9] = 10, 21, 200
-    means = lib.mean_faces(Faces(images, np.array([2, 2, 6])))
+    means = lib.mean_faces(Faces(images, np.array([2, 2, 6])), 7)
     assert (means[2] == 15.5).all()
     assert means[6, 7, 9] == 200 and means[6].sum() == 200
     assert np.isnan(means[[0, 1, 3, 4, 5]]).all()
@@ -168,7 +168,9 @@ def test_mean_faces():
 
 def test_counts_are_a_table_with_shares():
     rng = np.random.default_rng(3)
-    counts = lib.class_counts({"train": faces(rng, 4, [0, 0, 0, 6]), "test": faces(rng, 1, [6])})
+    counts = lib.class_counts(
+        {"train": faces(rng, 4, [0, 0, 0, 6]), "test": faces(rng, 1, [6])}, CLASSES
+    )
     first, *rows = lib.describe_counts(counts).splitlines()
     assert first.split() == ["class", "train", "test"]
     assert rows[0].split() == ["angry", "3", "75.0%", "0", "0.0%"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_jax.data import CLASSES, Faces
+from fer_jax.data import CLASSES, Faces, select
 from fer_jax.evaluate import score
 from fer_jax.report import page as report_html
 from fer_jax.report.mistakes import write_mistakes
@@ -31,16 +31,19 @@ def run(tmp_path, monkeypatch):
         "valid": random_faces(70, 1),
         "test": random_faces(90, 2),
     }
-    splits["test"] = Faces(*(a[splits["test"].labels != 1] for a in splits["test"]))
+    splits["test"] = select(splits["test"], splits["test"].labels != 1)
     logits = {len(f.labels): np.random.default_rng(3).normal(size=(len(f.labels), 7)) * 2
               for f in splits.values()}  # fmt: skip
     about = {"data": "drawn_faces", "sha256": "ab" * 32, "epoch": 7, "tta": "none",
              "weights": "best checkpoint"}  # fmt: skip
     monkeypatch.setattr("fer_jax.report.tables.draw_confusion", lambda *_: None)
-    score(tmp_path, lambda images: logits[len(images)], splits, temperature=1.7, majority=3,
-          about=about)  # fmt: skip
+    score(tmp_path, lambda images: logits[len(images)], splits, classes=CLASSES,
+          temperature=1.7, majority=3, about=about)  # fmt: skip
     result = json.loads((tmp_path / "eval.json").read_text())
-    return Run(tmp_path, "run", {"config": {}}, [], result, ""), splits, logits
+    return Run(tmp_path, "run", RECORD, [], result, ""), splits, logits
+
+
+RECORD = {"config": {}, "identity": {"classes": CLASSES}}
 
 
 def parts(sections, title, kind):
@@ -134,7 +137,7 @@ def test_mistakes_are_the_most_confident_wrong_answers(tmp_path):
     probabilities = np.full((5, 7), 0.01)
     for row, (label, p) in enumerate([(0, 0.99), (2, 0.6), (5, 0.9), (6, 0.7), (4, 0.5)]):
         probabilities[row, label] = p
-    write_mistakes(tmp_path / "mistakes.json", "test", faces, probabilities, most=2)
+    write_mistakes(tmp_path / "mistakes.json", "test", faces, probabilities, CLASSES, most=2)
     found = json.loads((tmp_path / "mistakes.json").read_text())
     assert found["split"] == "test"
     expected = [(2, "fear", "surprise", 0.9), (3, "happy", "neutral", 0.7)]
@@ -151,5 +154,5 @@ def test_mistakes_are_the_most_confident_wrong_answers(tmp_path):
 
 def test_without_mistakes_there_is_no_such_section(tmp_path):
     faces = random_faces(7, 5)
-    write_mistakes(tmp_path / "mistakes.json", "test", faces, np.eye(7))
+    write_mistakes(tmp_path / "mistakes.json", "test", faces, np.eye(7), CLASSES)
     assert report_html.mistakes(tmp_path).parts == []

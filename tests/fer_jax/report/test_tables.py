@@ -96,7 +96,9 @@ def test_confusion_shows_percent_of_the_true_class_and_counts(saved, tmp_path):
     test, valid = random_confusion(1), random_confusion(2)
     test[1] = 0  # a class without images
     names = {"train": random_confusion(3), "valid": valid, "PublicTest": test}
-    report.draw_confusion(tmp_path / "run", {k: scores(v) for k, v in names.items()}, "fer2013")
+    report.draw_confusion(
+        tmp_path / "run", {k: scores(v) for k, v in names.items()}, "fer2013", CLASSES
+    )
     figure = saved["confusion.png"]
     assert "fer2013" in figure.get_suptitle()
     assert [a.get_title().split(":")[0] for a in figure.axes] == ["valid", "PublicTest"]
@@ -116,5 +118,5 @@ def test_confusion_shows_percent_of_the_true_class_and_counts(saved, tmp_path):
 
 
 def test_the_figure_is_written_where_it_belongs(tmp_path):
-    report.draw_confusion(tmp_path, {"test": scores(random_confusion(0))}, "fer2013")
+    report.draw_confusion(tmp_path, {"test": scores(random_confusion(0))}, "fer2013", CLASSES)
     assert (tmp_path / "figures" / "confusion.png").read_bytes().startswith(b"\x89PNG")
