@@ -122,9 +122,10 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
             parts.append(_train_fold(one, workdir / f"fold{fold}", model, base))
         train = fer_data.load(config.data.path).splits["train"]
         found = folds.pool(
-            parts, train,
+            parts,
+            train,
             fer_data.assign_folds(train, folds=config.data.folds, seed=config.data.split_seed),
-        )  # fmt: skip
+        )
         folds.save(workdir / "out_of_fold", found)
         result = folds.score(found)
         about = {"config": config.to_dict(), **origin(), "views": result}
@@ -166,9 +167,10 @@ def export(config, workdir: Path, *, weights: str | None):
 
     expected = answers(classifier.variables)
     half = weights_lib.shrink(
-        classifier, workdir,
+        classifier,
+        workdir,
         lambda variables: all(map(np.array_equal, answers(variables), expected)),
-    )  # fmt: skip
+    )
     print(
         f"weights: {workdir}, in 16 bits: {', '.join(half) or 'none'}; no answer on "
         f"{len(images):,} images changed"

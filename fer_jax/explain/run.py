@@ -37,8 +37,9 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
         for old in (workdir / "figures").glob("[0-9]*-*-*.png"):  # of another run of this mode
             old.unlink()
         kernel = classifier.variables["params"]["Conv_0"]["kernel"]
-        figures.draw_filters(kernel, workdir / "figures" / "filters.png",
-                             f"{folder.name}, first layer")  # fmt: skip
+        figures.draw_filters(
+            kernel, workdir / "figures" / "filters.png", f"{folder.name}, first layer"
+        )
         for picture in pictures:
             faces = [] if picture.pixels is None else find_faces(
                 picture.pixels, **face_settings(found, picture)
@@ -85,8 +86,9 @@ def _explain_face(classifier, face, picture, number, c, workdir) -> dict:
     if best != e.label:
         title += f"; explained: {CLASSES[e.label]} {e.probabilities[e.label]:.2f}"
     paths = {kind: f"figures/{number:03d}-{name}-{kind}.png" for kind in ("features", "heat")}
-    figures.draw_features(e.features, workdir / paths["features"],
-                          f"{title}. Each map has its own scale")  # fmt: skip
+    figures.draw_features(
+        e.features, workdir / paths["features"], f"{title}. Each map has its own scale"
+    )
     figures.draw_heat(e, workdir / paths["heat"], title)
     print(f"{picture.file}: {title.removeprefix(name + ': ')}")
     return {

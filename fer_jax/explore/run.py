@@ -91,8 +91,9 @@ def explore(config, workdir: Path) -> None:
                 folder / f"near_twins_{pair.replace(', ', '_')}.png", pair.split(", "),
             )  # fmt: skip
     figures.draw_auc(result, c.classes, folder / "auc.png", title)
-    figures.draw_mean_faces(mean_faces(faces), folder / "mean_faces.png",
-                            f"{dataset.name} {c.split}")  # fmt: skip
+    figures.draw_mean_faces(
+        mean_faces(faces), folder / "mean_faces.png", f"{dataset.name} {c.split}"
+    )
     print(f"figures and explore.json are in {workdir}")
 
 
@@ -138,7 +139,7 @@ def class_counts(splits: dict[str, Faces]) -> dict[str, dict[str, int]]:
     return {
         name: dict(
             zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)).tolist(), strict=True)
-        )  # fmt: skip
+        )
         for name, faces in splits.items()
     }
 

@@ -27,10 +27,12 @@ def sections(run: Run) -> list[Section]:
     splits = {name: s for name, s in run.scores["splits"].items() if name != "train"}
     found = [
         score_section(run.scores),
-        Section("Confusion", [Pictures([Picture(svg(confusion(name, s))) for name, s in
-                                        splits.items()])]),
+        Section(
+            "Confusion",
+            [Pictures([Picture(svg(confusion(name, s))) for name, s in splits.items()])],
+        ),
         Section("Recall of each class", [Pictures([Picture(svg(recall(splits)))])]),
-    ]  # fmt: skip
+    ]
     found.append(reliability_section(run.scores))
     return [*found, mistakes(run.workdir)]
 

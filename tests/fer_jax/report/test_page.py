@@ -32,8 +32,10 @@ def run(tmp_path, monkeypatch):
         "test": random_faces(90, 2),
     }
     splits["test"] = Faces(*(a[splits["test"].labels != 1] for a in splits["test"]))
-    logits = {len(f.labels): np.random.default_rng(3).normal(size=(len(f.labels), 7)) * 2
-              for f in splits.values()}  # fmt: skip
+    logits = {
+        len(f.labels): np.random.default_rng(3).normal(size=(len(f.labels), 7)) * 2
+        for f in splits.values()
+    }
     about = {"data": "drawn_faces", "sha256": "ab" * 32, "epoch": 7, "tta": "none",
              "weights": "best checkpoint"}  # fmt: skip
     monkeypatch.setattr("fer_jax.report.tables.draw_confusion", lambda *_: None)
@@ -64,8 +66,10 @@ def test_scores_recall_reliability_and_mistakes_are_there(run):
     low, high = s["ci95"]
     n = len(splits["test"].labels)
     assert table.rows[2][1:4] == [
-        str(n), f"{s['accuracy']:.4f} [{low:.4f}, {high:.4f}]", f"{s['majority']:.4f}",
-    ]  # fmt: skip
+        str(n),
+        f"{s['accuracy']:.4f} [{low:.4f}, {high:.4f}]",
+        f"{s['majority']:.4f}",
+    ]
     assert "Epoch 7, single view" in table.note and "say nothing about people" in table.note
     assert len(parts(sections, "Confusion", Pictures)[0].pictures) == 2  # valid, test
     (coverage,) = parts(sections, "Reliability", Table)
@@ -145,8 +149,9 @@ def test_mistakes_are_the_most_confident_wrong_answers(tmp_path):
             np.testing.assert_array_equal(np.asarray(picture), faces.images[m["index"]])
     (cards,) = [p for p in report_html.mistakes(tmp_path).parts if isinstance(p, Cards)]
     assert [card.lines for card in cards.cards] == [
-        ["surprise 90%", "true: fear"], ["neutral 70%", "true: happy"],
-    ]  # fmt: skip
+        ["surprise 90%", "true: fear"],
+        ["neutral 70%", "true: happy"],
+    ]
 
 
 def test_without_mistakes_there_is_no_such_section(tmp_path):
