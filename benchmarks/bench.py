@@ -63,8 +63,10 @@ def main(arguments):
             print(line, file=file, flush=True)
 
         tell(f"float32 matrix product {speed:.0f} GFLOP/s, memory copy {bandwidth:.1f} GB/s\n")
-        tell(f"| case | {' | '.join(peers)} | {' | '.join(f'jax / {p}' for p in peers[1:])} "
-             "| floor | jax / floor | first step, s | peak, MB |")  # fmt: skip
+        tell(
+            f"| case | {' | '.join(peers)} | {' | '.join(f'jax / {p}' for p in peers[1:])} "
+            "| floor | jax / floor | first step, s | peak, MB |"
+        )
         tell("|---" * (2 * len(peers) + 4) + "|")
         versions = set()
         for name, case in cases.items():

@@ -118,18 +118,21 @@ def note(results, result, out):
 
 def table(results) -> str:
     """Everything in Markdown: one table of the speeds, one line for each other result."""
-    lines = ["| part | ours, ms | peers, ms | ours / the better peer | of the card's product |",
-             "|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| part | ours, ms | peers, ms | ours / the better peer | of the card's product |",
+        "|---|---|---|---|---|",
+    ]
     for r in results:
         if "ms" in r:
             peers = {name: ms for name, ms in r["ms"].items() if name != "jax"}
             best = min((ms for ms in peers.values() if isinstance(ms, float)), default=None)
             cells = [
-                r["part"], number(r["ms"]["jax"]),
+                r["part"],
+                number(r["ms"]["jax"]),
                 ", ".join(f"{name} {number(ms)}" for name, ms in peers.items()),
                 f"**{r['ms']['jax'] / best:.2f}**" if best else "",
                 f"{r['share']:.1%}" if "share" in r else "",
-            ]  # fmt: skip
+            ]
             lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     for r in results:

@@ -227,8 +227,10 @@ def losses(net, settings):
     parts = json.dumps({"": [0, "tens", [net, None]]})
     process = subprocess.Popen(
         [sys.executable, __file__, json.dumps(settings), parts],
-        stdout=subprocess.PIPE, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
     found = {p or "default": tens(net, p, settings)["losses"] for p in ("highest", None)}
     answer = process.communicate()[0].splitlines()[-1]
     cpu = json.loads(answer.removeprefix("RESULT "))["losses"]
@@ -303,9 +305,10 @@ def bits(settings):
         shutil.rmtree(workdir, ignore_errors=True)
         config = config_of("fer_best", settings)
         own = [
-            "--config.data.path=drawn", "--config.train.epochs_on_drawn_faces=4",
+            "--config.data.path=drawn",
+            "--config.train.epochs_on_drawn_faces=4",
             f"--config.train.deterministic={'plain' not in name}",
-        ]  # fmt: skip
+        ]
         if settings["tiny"]:
             own += ["--config.model.features=((4,),(8,))", "--config.data.train_fraction=0.05"]
         if name == "interrupted":

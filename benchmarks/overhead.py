@@ -67,8 +67,10 @@ def main(name, epochs, *overrides):
     steps = len(SECONDS["train_step"]) // len(rows)
     evals = len(SECONDS["eval_step"]) // len(rows)
     for i, row in enumerate(rows):
-        inside = [sum(SECONDS[n][i * k : (i + 1) * k]) for n, k in
-                  (("train_step", steps), ("eval_step", evals))]  # fmt: skip
+        inside = [
+            sum(SECONDS[n][i * k : (i + 1) * k])
+            for n, k in (("train_step", steps), ("eval_step", evals))
+        ]
         rest = row["seconds"] - sum(inside)
         print(
             f"epoch {i + 1}: {row['seconds']:.2f} s, training steps {inside[0]:.2f}, validation "

@@ -82,8 +82,9 @@ def training(net, batch):
 
 def _inference(net, batch):
     flop, activations, parameters = NETS[net]
-    return Case("infer", net, batch, gflop=batch * flop,
-                gbyte=4e-9 * (2 * batch * activations + parameters))  # fmt: skip
+    return Case(
+        "infer", net, batch, gflop=batch * flop, gbyte=4e-9 * (2 * batch * activations + parameters)
+    )
 
 
 def recurrent(net, batch, length, sentences):

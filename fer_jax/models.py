@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import rearrange, reduce
 
 from fer_jax.batch_norm import BatchNorm
 from fer_jax.convolution import conv2d
@@ -60,7 +61,7 @@ class SimpleCNN(nn.Module):
         for features in self.features:
             x = MaxPool()(ReLU()(conv(features, dtype=self.dtype)(x)))
             x = after(x)
-        x = x.reshape(x.shape[0], -1)
+        x = rearrange(x, "b h w c -> b (h w c)")
         x = after(ReLU()(dense(self.dense, dtype=self.dtype)(x)))
         return dense(self.num_classes, dtype=self.dtype)(x)
 
@@ -87,7 +88,7 @@ class LoboCNN(nn.Module):
         x = ReLU()(conv(256, padding="VALID", dtype=self.dtype)(x))
         x = BatchNorm(self.dtype)(x, train=train)
         x = drop(0.25, MaxPool()(x))
-        x = x.reshape(x.shape[0], -1)
+        x = rearrange(x, "b h w c -> b (h w c)")
         x = drop(0.5, ReLU()(dense(1024, dtype=self.dtype)(x)))
         return dense(self.num_classes, dtype=self.dtype)(x)
 
@@ -122,7 +123,7 @@ class BestCNN(nn.Module):
                 x = ReLU()(BatchNorm(self.dtype)(y, train=train))
             if self.block_dropout and block is not self.features[-1]:
                 x = Dropout(self.block_dropout, deterministic=not train)(x)
-        x = x.mean((1, 2), dtype=jnp.float32)
+        x = reduce(x.astype(jnp.float32), "b h w c -> b c", "mean")
         x = Dropout(self.dropout, deterministic=not train)(x)
         return dense(self.num_classes, dtype=self.dtype)(x)
 
@@ -172,9 +173,10 @@ def max_pool(x):
     reduction, which XLA does not join with its neighbours: 10 ms more in a step of fer_best.
     ValueError where a side is less than 2 pixels.
     """
-    b, h, w, c = x.shape
+    _, h, w, _ = x.shape
     if min(h, w) < 2:
         raise ValueError(f"{h}x{w} pixels cannot be halved once more: fewer blocks or features")
-    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    x = rearrange(x, "b (h i) (w j) c -> b h i w j c", i=2, j=2)
     x = jnp.maximum(x[:, :, 0], x[:, :, 1])
     return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])

@@ -118,7 +118,8 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
             parts.append(_train_fold(one, workdir / f"fold{fold}", model, base))
         train = dataset.splits["train"]
         found = folds.pool(
-            parts, train,
+            parts,
+            train,
             fer_data.assign_folds(train, folds=config.data.folds, seed=config.data.split_seed),
             dataset.classes,
         )  # fmt: skip
@@ -173,9 +174,10 @@ def export(config, workdir: Path, *, weights: str | None):
 
     expected = answers(classifier.variables)
     half = weights_lib.shrink(
-        classifier, workdir,
+        classifier,
+        workdir,
         lambda variables: all(map(np.array_equal, answers(variables), expected)),
-    )  # fmt: skip
+    )
     print(
         f"weights: {workdir}, in 16 bits: {', '.join(half) or 'none'}; no answer on "
         f"{len(images):,} images changed"

@@ -54,8 +54,9 @@ class Net:
         """
         crops = [crop(picture) for picture in pictures(images)]
         probabilities = self._classify(crops)
-        return Answers([self.classes[i] for i in probabilities.argmax(1)], probabilities,
-                       self.classes)  # fmt: skip
+        return Answers(
+            [self.classes[i] for i in probabilities.argmax(1)], probabilities, self.classes
+        )
 
     def faces(self, photo, *, min_face: int = 40) -> list[Found]:
         """The faces of a photograph, the largest first.

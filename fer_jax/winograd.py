@@ -8,6 +8,7 @@ and turned back.
 """
 
 import jax.numpy as jnp
+from einops import rearrange
 
 
 def conv3x3(x, kernel, *, padding, product=jnp.matmul):
@@ -18,17 +19,15 @@ def conv3x3(x, kernel, *, padding, product=jnp.matmul):
     """
     if padding == "SAME":
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    b, h, w, c = x.shape[0], x.shape[1] - 2, x.shape[2] - 2, x.shape[3]
+    b, h, w = x.shape[0], x.shape[1] - 2, x.shape[2] - 2
     inputs = [[x[:, i : i + h - 1 : 2, j : j + w - 1 : 2] for j in range(4)] for i in range(4)]
     inputs = both_ways(turn_inputs, inputs)  # 4 x 4 of f32[B, H/2, W/2, C_in]
     kernel = both_ways(turn_kernel, kernel)  # 4 x 4 of f32[C_in, C_out]
-    products = [
-        [product(inputs[i][j].reshape(-1, c), kernel[i][j]) for j in range(4)] for i in range(4)
-    ]
+    rows = [[rearrange(x, "b h w c -> (b h w) c") for x in row] for row in inputs]
+    products = [[product(rows[i][j], kernel[i][j]) for j in range(4)] for i in range(4)]
     tiles = both_ways(turn_back, products)  # 2 x 2 of f32[B * H/2 * W/2, C_out]
-    tiles = [[t.reshape(b, h // 2, w // 2, -1) for t in row] for row in tiles]
-    rows = jnp.stack([jnp.stack(row, axis=3) for row in tiles], axis=2)
-    return rows.reshape(b, h, w, -1)
+    tiles = jnp.stack([jnp.stack(row) for row in tiles])
+    return rearrange(tiles, "i j (b h w) c -> b (h i) (w j) c", b=b, h=h // 2, w=w // 2)
 
 
 def both_ways(turn, grid):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 
 from train_jax import bfloat16
 from train_jax.run.errors import check_choice
@@ -172,7 +173,7 @@ def orthogonal_gates(key, shape, dtype=jnp.float32):
     units, columns = shape
     keys = jax.random.split(key, columns // units)
     block = jax.nn.initializers.orthogonal()
-    return jnp.concatenate([block(k, (units, units), dtype) for k in keys], axis=1)
+    return rearrange([block(k, (units, units), dtype) for k in keys], "g h k -> h (g k)")
 
 
 def orthogonal_kernel(key, shape, dtype=jnp.float32):

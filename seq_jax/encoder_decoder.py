@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 
 from seq_jax import attention, cells
 from seq_jax.recurrent import RECURRENT_INITS, Bidirectional, Recurrent
@@ -162,14 +163,14 @@ class EncoderDecoder(nn.Module):
         x = self.target_embed(target)
         if drops:
             x = x * drops[0][:, None]
-        projected = cells.project(self.layer_0_of_embedding(), x.swapaxes(0, 1))
+        projected = cells.project(self.layer_0_of_embedding(), rearrange(x, "b t d -> t b d"))
 
         def body(state, projected):
             return self.advance(memory, state, projected, drops)
 
         _, output = jax.lax.scan(body, state, projected)
         readout = output.readout if drops is None else output.readout * drops[-1][None]
-        return self.logits(output._replace(readout=readout)).swapaxes(0, 1)
+        return rearrange(self.logits(output._replace(readout=readout)), "t b v -> b t v")
 
     def encode(self, source, *, train: bool):
         """source i32[B, S], <PAD> after the last token -> (Memory, State before the first step)."""

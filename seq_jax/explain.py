@@ -35,9 +35,9 @@ def _attention(model, variables, source, target):
         state, _, weights = model.apply(variables, memory, state, token, method="step")
         return state, weights[0]
 
-    return np.asarray(jax.jit(lambda tokens: jax.lax.scan(body, state, tokens)[1])(
-        jnp.asarray(target[:, :-1].T)
-    ))  # fmt: skip
+    return np.asarray(
+        jax.jit(lambda tokens: jax.lax.scan(body, state, tokens)[1])(jnp.asarray(target[:, :-1].T))
+    )
 
 
 def _words(vocabulary, numbers):

@@ -136,11 +136,13 @@ def translate(
         )
     translator = load_translator(config, workdir, weights, base)
     return answer(
-        read_chunks(inputs), translator.vocabularies[0],
+        read_chunks(inputs),
+        translator.vocabularies[0],
         lambda sentences: translator.run(translator.variables, sentences),
-        punctuation=translator.punctuation, longest=translator.lengths[-1],
+        punctuation=translator.punctuation,
+        longest=translator.lengths[-1],
         n_best=config.decode.n_best,
-    )  # fmt: skip
+    )
 
 
 def score_pairs(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from einops import repeat
 from flax.errors import FlaxError
 
 from seq_jax import attention_task, subwords
@@ -182,7 +183,7 @@ def make_sums(vocabulary, *, count_pad):
 
     def sums(logits, batch):
         target = batch["target"]
-        every = jnp.broadcast_to(batch["mask"][:, None], target.shape)
+        every = repeat(batch["mask"], "b -> b t", t=target.shape[1])
         real = every * (target != pad).astype(every.dtype)
         counted = real * (target != start).astype(every.dtype)
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)

@@ -117,8 +117,10 @@ def answer(
             if not best:
                 empty += 1
                 reason = f"more than {longest} tokens with <start> and <end>"
-                _note(f"line {lines}: {reason if sentence else 'no word'}, so no translation. "
-                      f"It begins {line[:40]!r}")  # fmt: skip
+                _note(
+                    f"line {lines}: {reason if sentence else 'no word'}, so no translation. "
+                    f"It begins {line[:40]!r}"
+                )
             _print(best, lines, n_best)
         sys.stdout.flush()
     if strange > NAMED:

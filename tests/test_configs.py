@@ -113,8 +113,10 @@ def test_the_settings_of_the_study(name):
     assert (c.optimizer.name, c.train.batch_size, c.train.epochs) == ("adam", 32, 60)
     assert 1e-4 <= c.schedule.learning_rate <= 1e-3
     assert (c.early_stop.enabled, c.early_stop.monitor, c.early_stop.patience) == (
-        True, "val_loss", 3,
-    )  # fmt: skip
+        True,
+        "val_loss",
+        3,
+    )
     p = c.plateau
     assert (p.enabled, p.monitor, p.factor, p.patience, p.min_delta) == (
         True, "val_loss", 0.2, 2, 1e-4,
@@ -125,8 +127,10 @@ def test_the_settings_of_the_study(name):
 def test_lobo_is_the_one_of_the_study():
     c = get_config("fer_lobo")
     assert (c.schedule.name, c.schedule.learning_rate, c.schedule.decay) == (
-        "inverse_time", 1e-4, 1e-6,
-    )  # fmt: skip
+        "inverse_time",
+        1e-4,
+        1e-6,
+    )
     assert (c.loss.l2, tuple(c.loss.l2_layers)) == (0.01, ("Conv_2", "Conv_3"))
 
 
@@ -155,8 +159,10 @@ def test_the_settings_of_the_study_for_sentences(name, cell, embedding, units, e
     assert (m.dense, m.dropout, m.recurrent_init) == (1024, 0.2, "kernel")
     assert (c.train.epochs, c.train.batch_size) == (epochs, 64)
     assert (c.optimizer.name, c.schedule.name, c.schedule.learning_rate) == (
-        "adam", "constant", 1e-3,
-    )  # fmt: skip
+        "adam",
+        "constant",
+        1e-3,
+    )
     assert not c.plateau.enabled and not c.early_stop.enabled
     d = c.data
     assert (d.source_words, d.source_script, d.max_tokens) == (5, "ASCII", 7)
@@ -228,8 +234,10 @@ def test_two_steps_of_training_and_the_scores(name, tmp_path, monkeypatch):
         assert checkpoint.parent.name == "3"  # 2 steps + 1 epoch
         assert all(np.isfinite(value) for value in row.values())
         assert {k: s["n"] for k, s in result["splits"].items()} == {
-            "train": 9, "valid": 3, "PublicTest": 5,
-        }  # fmt: skip
+            "train": 9,
+            "valid": 3,
+            "PublicTest": 5,
+        }
         assert result["splits"]["valid"]["accuracy"] == pytest.approx(row["val_accuracy"])
         nll = result["splits"]["valid"]["nll"]
         if config.loss.l2:

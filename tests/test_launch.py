@@ -152,8 +152,9 @@ def test_no_home_and_no_entry_of_the_user_is_no_traceback(project):
         "print(os.environ.get('JAX_COMPILATION_CACHE_DIR'))"
     )
     env = {k: v for k, v in env.items() if k not in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")}
-    done = subprocess.run([sys.executable, "-c", program], cwd=project, env=env,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project, env=env, capture_output=True, text=True
+    )
     assert (done.stdout, done.stderr) == ("None\n", "")
 
 
@@ -243,8 +244,9 @@ def test_sigterm_stops_with_one_line_and_the_same_command_goes_on(project, tiny_
     assert f"report: {workdir}/report.html" in result.stdout
 
     # the run knows its config, and its own overrides
-    result = launch(project, "--mode=eval", f"--workdir={workdir}", "--config.eval.tta=flip",
-                    blocked=False)  # fmt: skip
+    result = launch(
+        project, "--mode=eval", f"--workdir={workdir}", "--config.eval.tta=flip", blocked=False
+    )
     assert result.returncode == 0, result.stderr
     assert json.loads((workdir / "eval.json").read_text())["tta"] == "flip"
     result = launch(project, f"--workdir={workdir}", "--config.optimizer.name=sgd", blocked=False)
@@ -423,10 +425,12 @@ def test_a_full_disk_is_one_line_whoever_meets_it(project, tmp_path):
 
     def run(error):
         return subprocess.run(
-            [sys.executable, "-c", FULL.replace("ERROR", error), str(tmp_path)], cwd=project,
-            env=environment(project, blocked=False) | {"XLA_FLAGS": ""}, capture_output=True,
+            [sys.executable, "-c", FULL.replace("ERROR", error), str(tmp_path)],
+            cwd=project,
+            env=environment(project, blocked=False) | {"XLA_FLAGS": ""},
+            capture_output=True,
             text=True,
-        )  # fmt: skip
+        )
 
     check_error(
         run("OSError(28, 'No space left on device')"),

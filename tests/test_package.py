@@ -20,8 +20,9 @@ def test_every_package_and_both_shipped_weights_are_installed():
 
 
 def test_every_file_of_a_package_has_a_suffix_that_is_installed():
-    suffixes = {name.removeprefix("*") for name in
-                PROJECT["tool"]["setuptools"]["package-data"]["*"]} | {".py"}  # fmt: skip
+    suffixes = {
+        name.removeprefix("*") for name in PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    } | {".py"}
     rooms = ("train_jax", "fer_jax", "seq_jax", "weights")
     files = [p for room in rooms for p in (ROOT / room).rglob("*") if p.is_file()]
     assert {p.suffix for p in files if "__pycache__" not in p.parts} <= suffixes

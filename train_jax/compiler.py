@@ -19,9 +19,10 @@ _FORWARD_ON_CPU = {
 # A step on an NVIDIA GPU is one CUDA graph: to what XLA captures by default comes CONVOLUTION,
 # without which the host starts a step of fer_best in 59 pieces (benchmarks/gpu_structure.py).
 _STEP_ON_GPU = {
-    "xla_gpu_enable_command_buffer":
-        "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION",
-}  # fmt: skip
+    "xla_gpu_enable_command_buffer": (
+        "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION"
+    ),
+}
 
 
 def forward_options(platform: str) -> dict:

@@ -18,8 +18,9 @@ from train_jax import metrics as metrics_lib
 MAX_STEPS_PER_CALL = 512
 
 
-def train_epoch(train_step, state, data, index, mask, *, done, steps_per_call, after_call,
-                length=None):  # fmt: skip
+def train_epoch(
+    train_step, state, data, index, mask, *, done, steps_per_call, after_call, length=None
+):
     """Runs the steps `done`, done + 1, ... of one epoch. Returns the state.
 
     Args:

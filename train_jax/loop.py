@@ -126,11 +126,12 @@ def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
                 row["seconds"] = clock.restart()
                 row[f"{task.unit}/s"] = size / train_seconds
                 saver.epoch(
-                    _label(state, epoch + 1), state,
+                    _label(state, epoch + 1),
+                    state,
                     metric=row.get(checkpoint.monitor, math.nan),
                     record={"history": [*log.rows, row], "elapsed": 0.0},
                     last=epoch + 1 == epochs or bool(state.early_stop.stop),
-                )  # fmt: skip
+                )
                 log.epoch(row)
             saver.wait()
             if state.early_stop.stop:

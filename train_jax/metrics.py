@@ -82,10 +82,11 @@ def reliability(probabilities, labels, bins: int = 15) -> list[dict]:
     counts = np.bincount(which, minlength=bins)
     sums = [np.bincount(which, weights=w, minlength=bins) for w in (confidence, correct)]
     return [
-        {"n": int(n), "confidence": c / n, "accuracy": a / n} if n
+        {"n": int(n), "confidence": c / n, "accuracy": a / n}
+        if n
         else {"n": 0, "confidence": None, "accuracy": None}
         for n, c, a in zip(counts, *(s.tolist() for s in sums), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:

@@ -83,9 +83,11 @@ def make_eval_step(evaluate, mesh):
         return evaluate(variables, take(data, index, mask, mesh, columns))
 
     return jax.jit(
-        eval_step, static_argnames="columns", out_shardings=replicated(mesh),
+        eval_step,
+        static_argnames="columns",
+        out_shardings=replicated(mesh),
         compiler_options=forward_options(platform_of(mesh)),
-    )  # fmt: skip
+    )
 
 
 def take(data, index, mask, mesh, columns=None):

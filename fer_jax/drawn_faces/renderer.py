@@ -108,10 +108,12 @@ def sample(rng: np.random.Generator, labels: np.ndarray, nuisance: float):
     rows = np.array(list(EXPRESSIONS.values()), np.float32)[:, :, None, None]  # [7, fields, 1, 1]
     rest = rows[list(EXPRESSIONS).index("neutral")]
     intensity = uniform(*INTENSITY)
-    face = Expression(*(
-        rest[k] + intensity * (rows[labels, k] - rest[k]) + uniform(-jitter, jitter)
-        for k, jitter in enumerate(JITTER)
-    ))  # fmt: skip
+    face = Expression(
+        *(
+            rest[k] + intensity * (rows[labels, k] - rest[k]) + uniform(-jitter, jitter)
+            for k, jitter in enumerate(JITTER)
+        )
+    )
     return face, Look(*(uniform(*bounds) for bounds in Look()))
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from PIL import Image
 
 from train_jax.report.figure import new_figure, save_figure
@@ -16,13 +17,13 @@ def draw_features(features: dict[str, np.ndarray], classes, path: Path, title: s
 
     Each map has its own range from dark to bright; one that is the same everywhere is black.
     """
-    board = np.full((len(features) * CELL, FIRST * CELL), np.nan, np.float32)
-    height, width = (n / 120 for n in board.shape)  # about one dot per pixel
+    board = np.full((len(features), FIRST, CELL, CELL), np.nan, np.float32)
+    height, width = CELL * len(features) / 120, CELL * FIRST / 120  # about one dot per pixel
     figure = new_figure(1.2 + width, 0.4 + height)
     axes = figure.subplots()
     for row, maps in enumerate(features.values()):
         for column in range(min(FIRST, maps.shape[-1])):
-            cell = board[row * CELL :, column * CELL :][:SIDE, :SIDE]
+            cell = board[row, column, :SIDE, :SIDE]
             if maps.ndim == 3:
                 cell[:] = _stretch(maps[..., column])
                 continue
@@ -33,6 +34,7 @@ def draw_features(features: dict[str, np.ndarray], classes, path: Path, title: s
                 ha="center", va="center", fontsize=6.5,
                 color="black" if cell[0, 0] > 0.5 else "white",
             )  # fmt: skip
+    board = rearrange(board, "row column h w -> (row h) (column w)")
     axes.imshow(board, cmap="magma", vmin=0, vmax=1, interpolation="none")
     labels = [f"{name}\n{'×'.join(map(str, maps.shape))}" for name, maps in features.items()]
     axes.set_yticks([row * CELL + SIDE / 2 for row in range(len(labels))], labels, fontsize=7.5)

@@ -56,9 +56,11 @@ def explain(model, variables, face, *, label, temperature, size, stride) -> Expl
         cam_layer=layer,
         occlusion=occlusion_map(
             lambda images: np.asarray(probabilities_of(images))[:, label],
-            face, size=size, stride=stride,
+            face,
+            size=size,
+            stride=stride,
         ),
-    )  # fmt: skip
+    )
 
 
 def feature_maps(model, variables, images) -> dict[str, jax.Array]:

@@ -39,8 +39,9 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
         for old in (workdir / "figures").glob("[0-9]*-*-*.png"):  # of another run of this mode
             old.unlink()
         kernel = classifier.variables["params"]["Conv_0"]["kernel"]
-        figures.draw_filters(kernel, workdir / "figures" / "filters.png",
-                             f"{folder.name}, first layer")  # fmt: skip
+        figures.draw_filters(
+            kernel, workdir / "figures" / "filters.png", f"{folder.name}, first layer"
+        )
         for picture in pictures:
             faces = [] if picture.pixels is None else find_faces(
                 picture.pixels, **face_settings(found, picture)

@@ -43,8 +43,9 @@ def auc_map(first, second, *, resamples: int, seed: int) -> AucMap:
     low, high = np.full((2, grid * grid), np.nan)
     rng = np.random.default_rng(seed)
     for pixel in range(grid * grid if resamples else 0):
-        drawn = [rng.multinomial(c[pixel].sum(), c[pixel] / c[pixel].sum(), resamples)
-                 for c in counts]  # fmt: skip
+        drawn = [
+            rng.multinomial(c[pixel].sum(), c[pixel] / c[pixel].sum(), resamples) for c in counts
+        ]
         low[pixel], high[pixel] = np.quantile(auc(*drawn), (0.025, 0.975))
     return AucMap(*(a.reshape(grid, grid) for a in (areas, low, high)))
 

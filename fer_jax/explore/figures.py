@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 
 from train_jax.report.figure import new_figure, save_figure
 
@@ -27,10 +28,10 @@ def draw_counts(counts: dict[str, dict[str, int]], path: Path, title: str) -> No
 def draw_samples(samples: list[np.ndarray], classes, path: Path, title: str) -> None:
     """A row of faces for each class; `samples` holds u8[n, 48, 48] for each."""
     columns = max(len(images) for images in samples)
-    board = np.full((len(samples) * 50, columns * 50), 255, np.uint8)
+    board = np.full((len(samples), columns, 50, 50), 255, np.uint8)
     for row, images in enumerate(samples):
-        for column, image in enumerate(images):
-            board[row * 50 : row * 50 + 48, column * 50 : column * 50 + 48] = image
+        board[row, : len(images), :48, :48] = images
+    board = rearrange(board, "row column h w -> (row h) (column w)")
     figure = new_figure(1 + 0.5 * columns, 0.4 + 0.5 * len(samples))
     axes = figure.subplots()
     axes.imshow(board, cmap="gray", vmin=0, vmax=255)

@@ -50,8 +50,9 @@ def score_section(result: dict) -> Section:
         "PAD counted: the original study's own metric, over every position. Rows with a colon are "
         "baselines, fit on train alone."
     )
-    return Section("Scores", [Text(result["verdict"]),
-                              Table(header, rows, range(1, len(header)), note)])  # fmt: skip
+    return Section(
+        "Scores", [Text(result["verdict"]), Table(header, rows, range(1, len(header)), note)]
+    )
 
 
 def _row(name, s) -> list[str]:

@@ -63,9 +63,11 @@ def file_scores(name, s) -> str:
     cells = [
         f"{title} {shown(s, key, digits)}"
         for title, key, digits in (
-            ("chrF++", "chrf++", 1), ("BLEU", "bleu", 1), ("exact match", "exact_match", 3),
+            ("chrF++", "chrf++", 1),
+            ("BLEU", "bleu", 1),
+            ("exact match", "exact_match", 3),
         )
-    ]  # fmt: skip
+    ]
     signatures = "; ".join(s["signatures"].values())
     return f"{name}: n {s['n']:,}, {', '.join(cells)} [95 % interval]; {signatures}"
 
@@ -73,9 +75,10 @@ def file_scores(name, s) -> str:
 def score_row(name, s) -> str:
     cells = [shown(s, key, digits) for key, digits in DIGITS.items()]
     return (
-        f"{name:30s}{s['n']:8,d}" + "".join(f"{c:>22s}" for c in cells)
+        f"{name:30s}{s['n']:8,d}"
+        + "".join(f"{c:>22s}" for c in cells)
         + f"{s['accuracy_pad_counted']:14.3f}"
-    )  # fmt: skip
+    )
 
 
 def analysis_tables(analysis: dict) -> str:

@@ -52,9 +52,11 @@ def test_the_mean_of_the_probabilities_with_its_own_temperature(folders, tmp_pat
         assert result["splits"][name]["accuracy"] == np.mean(logp.argmax(1) == faces.labels)
     logp = expected_log_probabilities(folders, splits["valid"].images)
     best = optimize.minimize_scalar(
-        lambda t: nll(logp, splits["valid"].labels, np.exp(t)), bounds=(-4, 4), method="bounded",
+        lambda t: nll(logp, splits["valid"].labels, np.exp(t)),
+        bounds=(-4, 4),
+        method="bounded",
         options={"xatol": 1e-7},
-    )  # fmt: skip
+    )
     assert abs(best.x) > 0.01
     assert result["temperature"] == pytest.approx(np.exp(best.x), rel=1e-3)
 

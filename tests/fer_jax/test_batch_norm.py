@@ -46,8 +46,9 @@ def test_values_statistics_and_gradients_are_flaxs(shape, train):
         for f in (ours, theirs)
     )
     # float32 sums over up to 120 numbers, in another order
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
-                 found, expected)  # fmt: skip
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected
+    )
 
 
 def test_its_variables_are_named_and_begin_as_flaxs():
@@ -78,8 +79,9 @@ def test_an_outlier_in_the_first_place_costs_few_digits():
 def test_a_constant_channel_has_no_variance_and_finite_gradients():
     x = jnp.full((4, 3, 3, 2), 1e4, jnp.float32)
     np.testing.assert_array_equal(moments(x)[1], [0, 0])
-    gradient = jax.grad(lambda x: BatchNorm().apply(
-        variables(2), x, train=True, mutable=["batch_stats"])[0].sum())(x)  # fmt: skip
+    gradient = jax.grad(
+        lambda x: BatchNorm().apply(variables(2), x, train=True, mutable=["batch_stats"])[0].sum()
+    )(x)
     assert np.isfinite(gradient).all()
 
 

@@ -57,8 +57,9 @@ def close(found, expected):
     """Sums of 9 to 4608 products in another order."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * np.abs(b).max(initial=1)),
-        found, expected,
-    )  # fmt: skip
+        found,
+        expected,
+    )
 
 
 def xlas(function, *arrays, platform="cpu") -> int:

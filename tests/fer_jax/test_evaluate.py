@@ -243,9 +243,11 @@ def test_the_temperature_is_the_best_one_on_validation(run, network):
     valid = run.splits["valid"]
     logp = log_probabilities(*network, valid.images)
     best = optimize.minimize_scalar(
-        lambda t: nll(logp, valid.labels, np.exp(t)), bounds=(-4, 4), method="bounded",
+        lambda t: nll(logp, valid.labels, np.exp(t)),
+        bounds=(-4, 4),
+        method="bounded",
         options={"xatol": 1e-7},
-    )  # fmt: skip
+    )
     assert abs(best.x) > 0.01  # or this would show nothing
     assert run.eval["temperature"] == pytest.approx(np.exp(best.x), rel=1e-4)
     for name, faces in run.splits.items():
@@ -497,9 +499,10 @@ def test_export_in_half_the_bytes_as_far_as_no_answer_changes(run, copy, monkeyp
     kept = "params/Dense_0/kernel"  # the largest, which is tried first
     original = weights.flatten_dict(source.variables, sep="/")[kept]
     half = weights.shrink(
-        source, copy.parent / "kept",
+        source,
+        copy.parent / "kept",
         lambda v: np.array_equal(weights.flatten_dict(v, sep="/")[kept], original),
-    )  # fmt: skip
+    )
     assert half and kept not in half
     loaded = weights.flatten_dict(weights.load(copy.parent / "kept").variables, sep="/")
     np.testing.assert_array_equal(loaded[kept], original)

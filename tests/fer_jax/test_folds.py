@@ -153,8 +153,10 @@ def test_scores_over_all_images(run):
         assert s["nll"] == pytest.approx(nll(logp, run.train.labels), rel=1e-5)
         best = optimize.minimize_scalar(
             lambda t: nll(logp, run.train.labels, np.exp(t)),  # noqa: B023
-            bounds=(-4, 4), method="bounded", options={"xatol": 1e-7},
-        )  # fmt: skip
+            bounds=(-4, 4),
+            method="bounded",
+            options={"xatol": 1e-7},
+        )
         assert s["temperature"] == pytest.approx(np.exp(best.x), rel=1e-3)
         hits = sum(f["n"] * f["accuracy"] for f in s["folds"])
         assert hits == pytest.approx(s["n"] * s["accuracy"])
@@ -175,10 +177,12 @@ def test_folds_continue(run, copy, monkeypatch):
     (copy / "fold1" / folds.ARRAYS).unlink()
     fit, trained = modes.loop.fit, []
     monkeypatch.setattr(
-        modes.loop, "fit", lambda task, settings, workdir: trained.append(workdir.name) or fit(
-            task, settings, workdir=workdir
+        modes.loop,
+        "fit",
+        lambda task, settings, workdir: (
+            trained.append(workdir.name) or fit(task, settings, workdir=workdir)
         ),
-    )  # fmt: skip
+    )
     modes.cross_validate(fold_config(), copy)
     assert trained == ["fold1", "fold2"]
     assert {n: (copy / "out_of_fold" / n).read_bytes() for n in before} == before

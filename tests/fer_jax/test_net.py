@@ -40,8 +40,9 @@ def test_every_form_of_the_same_pictures_gives_the_same_answers(net, images):
     assert expected.labels == [CLASSES[i] for i in best] and len(set(best)) > 0
     rgb = np.repeat(images[..., None], 3, -1)
     for form in (list(images), rgb, list(rgb)):
-        np.testing.assert_allclose(net.classify(form).probabilities, expected.probabilities,
-                                   atol=1e-6)  # fmt: skip
+        np.testing.assert_allclose(
+            net.classify(form).probabilities, expected.probabilities, atol=1e-6
+        )
     one = net.classify(images[3])
     np.testing.assert_allclose(one.probabilities[0], expected.probabilities[3], atol=1e-5)
     assert net.classify(rgb[3]).labels == one.labels

@@ -238,9 +238,10 @@ def test_every_augmentation_setting_arrives(monkeypatch):
         "crop": 48, "brightness": 0.2, "contrast": 0.1, "cutout": 9, "cutout_probability": 0.75,
     }  # fmt: skip
     config = config_of(
-        **{f"augment__{k}": v for k, v in given.items()}, augment__mixup=0.3,
+        **{f"augment__{k}": v for k, v in given.items()},
+        augment__mixup=0.3,
         augment__mixup_probability=0.4,
-    )  # fmt: skip
+    )
     made, params, stats = make(config)
     batch = batch_of(4)
     mismatch = batch | {"label": batch["label"][::-1].copy()}
@@ -439,8 +440,10 @@ def test_the_task_names_its_data():
     made = make(config_of())[0]
     sha256 = data.sha256({"train": TRAIN, "valid": TRAIN})
     assert made.identity == {
-        "data": "fer2013", "train_valid_sha256": sha256, "classes": list(CLASSES),
-    }  # fmt: skip
+        "data": "fer2013",
+        "train_valid_sha256": sha256,
+        "classes": list(CLASSES),
+    }
     assert made.unit == "images"
     np.testing.assert_array_equal(made.train["image"], TRAIN.images)
     np.testing.assert_array_equal(made.train["label"], TRAIN.labels)
@@ -539,8 +542,10 @@ def test_load_splits_refuses_a_wrong_setting(loaded, fields, value):
 def test_without_a_validation_fraction_all_is_trained_on(loaded):
     _, splits = task.load_splits(config_of(data__valid_fraction=0.0))
     assert {name: len(faces.labels) for name, faces in splits.items()} == {
-        "train": 70, "valid": 0, "PublicTest": 14,
-    }  # fmt: skip
+        "train": 70,
+        "valid": 0,
+        "PublicTest": 14,
+    }
     assert splits["valid"].images.shape == (0, 48, 48)
 
 

@@ -55,13 +55,15 @@ def original(tmp_path_factory):
         splits={"train": faces},
         temperature={"none": 1.25, "flip": 0.75},
         result={
-            "sha256": "ab" * 32, "epoch": 12, "tta": "none",
+            "sha256": "ab" * 32,
+            "epoch": 12,
+            "tta": "none",
             "splits": {n: make_scores(i) for i, n in enumerate(("train", "valid", "PublicTest"))},
             "clean": {"valid": make_scores(3), "PublicTest": make_scores(4) | {"n": 60}},
             "no_near_twins": {"PublicTest": make_scores(5) | {"n": 50}},
         },
         origin={"command": "launch.py --x", "git_commit": "0123abc", "versions": {"jax": "1"}},
-    )  # fmt: skip
+    )
     return folder
 
 
@@ -124,7 +126,7 @@ ALPHABETICAL = sorted(CLASSES)
         ("config.data", None, "config.data is missing"),
         ("epoch", "last", "epoch is 'last'"),
     ],
-)  # fmt: skip
+)
 def test_a_card_that_does_not_fit_is_refused(folder, path, value, words):
     change(folder, path, value)
     with pytest.raises(UserError) as caught:

@@ -37,29 +37,34 @@ def draw(settings, rng):
     """{path: array}: random parameters."""
     M = 2 * E
     shapes = {
-        "source_embed/embedding": (W, D), "target_embed/embedding": (V, D), "logit_bias": (V,),
+        "source_embed/embedding": (W, D),
+        "target_embed/embedding": (V, D),
+        "logit_bias": (V,),
         "bridge/kernel": (M, 2 * H * settings["layers"]),
         "bridge/bias": (2 * H * settings["layers"],),
         "decoder/readout": (H + M * (settings["attention"] != "none"), D),
-    }  # fmt: skip
+    }
     for side in ("forward", "backward"):
         shapes |= {
-            f"encoder_0/{side}/kernel": (D, 4 * E), f"encoder_0/{side}/bias": (4 * E,),
+            f"encoder_0/{side}/kernel": (D, 4 * E),
+            f"encoder_0/{side}/bias": (4 * E,),
             f"encoder_0/{side}/recurrent_kernel": (E, 4 * E),
-        }  # fmt: skip
+        }
     for i in range(settings["layers"]):
         width = H if i else D * (1 + settings["feed"])
         shapes |= {
-            f"decoder/layer_{i}/kernel": (width, 4 * H), f"decoder/layer_{i}/bias": (4 * H,),
+            f"decoder/layer_{i}/kernel": (width, 4 * H),
+            f"decoder/layer_{i}/bias": (4 * H,),
             f"decoder/layer_{i}/recurrent_kernel": (H, 4 * H),
-        }  # fmt: skip
+        }
     if settings["attention"] != "none":
         shapes["decoder/attention/key_kernel"] = (M, H)
     if settings["attention"] == "bahdanau":
         shapes |= {
-            "decoder/attention/query_kernel": (H, H), "decoder/attention/bias": (H,),
+            "decoder/attention/query_kernel": (H, H),
+            "decoder/attention/bias": (H,),
             "decoder/attention/score": (H,),
-        }  # fmt: skip
+        }
     if settings["lexical"]:
         shapes |= {"lexical_dense/kernel": (D, D), "lexical_embed": (V, D)}
     return {k: torch.tensor(rng.normal(0, 0.5, s), requires_grad=True) for k, s in shapes.items()}
@@ -70,9 +75,11 @@ def weights_of(params, prefix, suffix=""):
     kernel, recurrent = params[f"{prefix}/kernel"], params[f"{prefix}/recurrent_kernel"]
     bias = params[f"{prefix}/bias"]
     return {
-        f"weight_ih{suffix}": kernel.T, f"weight_hh{suffix}": recurrent.T,
-        f"bias_ih{suffix}": bias, f"bias_hh{suffix}": torch.zeros_like(bias),
-    }  # fmt: skip
+        f"weight_ih{suffix}": kernel.T,
+        f"weight_hh{suffix}": recurrent.T,
+        f"bias_ih{suffix}": bias,
+        f"bias_hh{suffix}": torch.zeros_like(bias),
+    }
 
 
 def run(settings, params):

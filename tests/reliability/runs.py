@@ -29,7 +29,7 @@ TINY = {
         "--config=configs/seq_gru.py --config.model.units=16 --config.model.dense=32 "
         "--config.model.embedding=8 --config.train.batch_size=16 --config.train.epochs=8"
     ),
-}  # fmt: skip
+}
 TIMES = ("seconds", "images/s", "sentences/s")
 
 

@@ -34,8 +34,10 @@ def test_flags_are_understood_or_refused():
     options = ["--target=flags", f"--n={TRIALS['flags']}"]
     result = subprocess.run(
         [sys.executable, "-m", "tests.reliability.fuzz", *options],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"flags: {TRIALS['flags']} trials" in result.stdout and " 0 failed" in result.stdout
 

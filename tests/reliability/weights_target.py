@@ -34,11 +34,13 @@ def export(folder: Path) -> Path:
         "input": {"shape": [48, 48], "dtype": "uint8"},
         "temperature": {"none": 1.5, "flip": 0.5},
         "trained_on": {
-            "name": "fer2013", "train_valid_sha256": "ab" * 32, "counts": dict.fromkeys(CLASSES, 1),
+            "name": "fer2013",
+            "train_valid_sha256": "ab" * 32,
+            "counts": dict.fromkeys(CLASSES, 1),
         },
         "epoch": 3,
         "config": {"data": config.data.to_dict()},
-    }  # fmt: skip
+    }
     weights_lib.export(folder, variables, card, readme=lambda card: "")
     return folder
 

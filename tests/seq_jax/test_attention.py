@@ -17,10 +17,12 @@ def draw(*shape, seed=0):
 PARAMS = {
     "luong": {"key_kernel": draw(M, H)},
     "bahdanau": {
-        "key_kernel": draw(M, K, seed=1), "query_kernel": draw(H, K, seed=2),
-        "bias": draw(K, seed=3), "score": draw(K, seed=4),
+        "key_kernel": draw(M, K, seed=1),
+        "query_kernel": draw(H, K, seed=2),
+        "bias": draw(K, seed=3),
+        "score": draw(K, seed=4),
     },
-}  # fmt: skip
+}
 QUERY, MEMORY = draw(B, H, seed=5), draw(B, S, M, seed=6)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]], bool)
 

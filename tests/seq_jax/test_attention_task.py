@@ -342,8 +342,10 @@ def test_pairs_are_scored_by_their_log_probability(run, tmp_path, capsys):
     modes.score_pairs(config, workdir, str(path), weights=str(workdir / "export"))
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [row[2:] for row in rows] == [
-        ["i go", "ಗ ಕ"], [long.strip(), "ಗ"], ["you see rice", "ದ ಟ ಗ"],
-    ]  # fmt: skip
+        ["i go", "ಗ ಕ"],
+        [long.strip(), "ಗ"],
+        ["you see rice", "ದ ಟ ಗ"],
+    ]
     assert rows[1][0] == ""  # too long
     translator = seq_jax.load(workdir / "export")
     for value, count, source, target in (rows[0], rows[2]):

@@ -41,7 +41,7 @@ def read(path, columns=()):
         ("a.jsonl", OBJECTS.format("source", "target")),
         ("a.jsonl", BELOW),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("packed", ["", ".gz", ".zip", ".gz.zip"])
 def test_forms(tmp_path, name, content, packed):
     path = tmp_path / (name + packed)
@@ -67,8 +67,10 @@ def aligned(folder="", suffix=""):
     """{name: bytes} of train.en and train.fr."""
     sides = ("".join(f"{pair[side]}\n" for pair in PAIRS).encode() for side in (0, 1))
     pack = gzip.compress if suffix else bytes
-    return {f"{folder}train.{code}{suffix}": pack(side)
-            for code, side in zip(FRENCH, sides, strict=True)}  # fmt: skip
+    return {
+        f"{folder}train.{code}{suffix}": pack(side)
+        for code, side in zip(FRENCH, sides, strict=True)
+    }
 
 
 @pytest.mark.parametrize(

@@ -461,9 +461,10 @@ def test_pooled_scores(folds):
         lambda result: result["baselines"]["test"]["nearest_neighbour"],
     ):
         for name, count in (
-            ("token_accuracy", "tokens"), ("word_accuracy", "words"),
+            ("token_accuracy", "tokens"),
+            ("word_accuracy", "words"),
             ("accuracy_pad_counted", "positions"),
-        ):  # fmt: skip
+        ):
             hits = sum(find(one)[name] * find(one)[count] for one in ones)
             assert find(pooled)[count] == sum(find(one)[count] for one in ones)
             assert find(pooled)[name] == pytest.approx(hits / find(pooled)[count])
@@ -478,10 +479,12 @@ def test_cross_validate_continues(folds, tmp_path, monkeypatch):
     trained = []
     fit = modes.loop.fit
     monkeypatch.setattr(
-        modes.loop, "fit", lambda task, settings, workdir: trained.append(workdir.name) or fit(
-            task, settings, workdir=workdir
+        modes.loop,
+        "fit",
+        lambda task, settings, workdir: (
+            trained.append(workdir.name) or fit(task, settings, workdir=workdir)
         ),
-    )  # fmt: skip
+    )
     monkeypatch.setattr("train_jax.loop.epoch_order", _only_in(workdir / "fold2", trained))
     modes.cross_validate(folds.config, workdir)
     assert trained == ["fold0", "fold1", "fold2"]

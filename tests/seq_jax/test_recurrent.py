@@ -209,8 +209,10 @@ def test_in_bfloat16_only_the_products_are(kind):
     def loss(layer, variables):
         return jnp.square(layer.apply(variables, x, train=False)[1]).mean()
 
-    half, full = (jax.jit(jax.value_and_grad(functools.partial(loss, f)))(variables)
-                  for f in (layer.clone(bfloat16=True), layer))  # fmt: skip
+    half, full = (
+        jax.jit(jax.value_and_grad(functools.partial(loss, f)))(variables)
+        for f in (layer.clone(bfloat16=True), layer)
+    )
     for found, expected in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
         assert found.dtype == jnp.float32
         assert 0 < np.abs(found - expected).max() < 0.02 * np.abs(expected).max()

@@ -359,10 +359,9 @@ def test_training_without_validation(tmp_path):
     assert [row["epoch"] for row in again] == [1, 2, 3]
     for group in ("checkpoint", "plateau", "early_stop"):
         used = {"checkpoint": {"select": "last"}} | {
-            group: {"monitor": "val_loss"} | (
-                {"select": "best"} if group == "checkpoint" else {"enabled": True}
-            )
-        }  # fmt: skip
+            group: {"monitor": "val_loss"}
+            | ({"select": "best"} if group == "checkpoint" else {"enabled": True})
+        }
         plain = {name: PLAIN.get(name, {}) | value for name, value in used.items()}
         with pytest.raises(UserError, match="no validation data.*got 'val_loss'"):
             fit_plain(task, tmp_path / group, **plain)
@@ -522,8 +521,10 @@ def test_a_finished_run_run_again_changes_nothing(six, task, monkeypatch):
 
 def test_early_stopping_stops_and_stays_stopped(plain_task, tmp_path, monkeypatch):
     """min_delta 10 is never reached, so with patience 2 epoch 3 is the last one, as in Keras."""
-    settings = {"epochs": 9, "early_stop": SETTINGS["early_stop"] | {"patience": 2,
-                "min_delta": 10.0}}  # fmt: skip
+    settings = {
+        "epochs": 9,
+        "early_stop": SETTINGS["early_stop"] | {"patience": 2, "min_delta": 10.0},
+    }
     rows = fit_plain(plain_task, tmp_path, **settings)
     assert len(rows) == 3
     before = snapshot(tmp_path)
@@ -575,9 +576,11 @@ def test_the_sgd_of_one_epoch_equals_numpy(plain_task, tmp_path):
         d = (soft - np.eye(CLASSES)[y]) / len(y)
         back = d @ p["Dense_1kernel"].T
         gradient = {
-            "Dense_1kernel": hidden.T @ d, "Dense_1bias": d.sum(0),
-            "Dense_0kernel": x.T @ back, "Dense_0bias": back.sum(0),
-        }  # fmt: skip
+            "Dense_1kernel": hidden.T @ d,
+            "Dense_1bias": d.sum(0),
+            "Dense_0kernel": x.T @ back,
+            "Dense_0bias": back.sum(0),
+        }
         for k, g in gradient.items():
             velocity[k] = 0.9 * velocity[k] - 0.05 * g
             p[k] = p[k] + 0.9 * velocity[k] - 0.05 * g

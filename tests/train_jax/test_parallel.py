@@ -56,8 +56,10 @@ def start_two(workdir, *arguments):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    places = [f"--config.distributed.coordinator=localhost:{port}",
-              "--config.distributed.processes=2"]  # fmt: skip
+    places = [
+        f"--config.distributed.coordinator=localhost:{port}",
+        "--config.distributed.processes=2",
+    ]
     return [
         start(workdir, *arguments, *places, f"--config.distributed.process={i}") for i in range(2)
     ]

@@ -28,8 +28,9 @@ def table(runs, scores) -> Table:
         values = [f"{run.history[best - 1][m]:.4f}" if best else "-" for m in sorted(monitor)]
         told = (
             [score.text(), f"{score.baseline:.{score.digits}f}", f"{score.n:,}"]
-            if score else ["not scored", "-", "-"]
-        )  # fmt: skip
+            if score
+            else ["not scored", "-", "-"]
+        )
         seconds = duration(sum(row["seconds"] for row in run.history))
         rows.append(
             [run.name, parameters(run), str(len(run.history)), str(best or "-"), *values,
@@ -110,8 +111,9 @@ def histories(runs) -> list:
             epochs = [row["epoch"] for row in run.history]
             color = f"C{number % 10}"
             axes.plot(epochs, [row[name] for row in run.history], ":", color=color)
-            axes.plot(epochs, [row[f"val_{name}"] for row in run.history], color=color,
-                      label=run.name)  # fmt: skip
+            axes.plot(
+                epochs, [row[f"val_{name}"] for row in run.history], color=color, label=run.name
+            )
         axes.set(xlabel="epoch", title=f"{name}: validation (dotted: training)")
         tick_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)

@@ -175,8 +175,9 @@ def curve(rows, name, marks):
     style = ".-" if len(rows) < 40 else "-"
     axes.plot(epochs, [row[name] for row in rows], style, label="train", color="C0")
     if f"val_{name}" in rows[0]:
-        axes.plot(epochs, [row[f"val_{name}"] for row in rows], style, label="validation",
-                  color="C1")  # fmt: skip
+        axes.plot(
+            epochs, [row[f"val_{name}"] for row in rows], style, label="validation", color="C1"
+        )
     for label, (places, color, line) in marks.items():
         for number, epoch in enumerate(places):
             axes.axvline(epoch, color=color, ls=line, lw=1.2, label=label if not number else None)

@@ -44,8 +44,9 @@ def write_report(
                 f"{run.workdir} is a run of task {run.config.get('task')!r}, and not of {task!r}: "
                 "a report is of one task"
             )
-    scores = [_told(run, lambda run: main_score(run.scores)) if run.scores else None
-              for run in runs]  # fmt: skip
+    scores = [
+        _told(run, lambda run: main_score(run.scores)) if run.scores else None for run in runs
+    ]
     if len(runs) == 1:
         run, score = runs[0], scores[0]
         path = run.workdir / "report.html"
@@ -62,8 +63,10 @@ def write_report(
         if len(set(folders)) < len(folders):
             raise UserError(f"the same run twice in {', '.join(map(str, workdirs))}")
         parent = Path(os.path.commonpath(folders))
-        runs = [run._replace(name=os.path.relpath(f, parent))
-                for run, f in zip(runs, folders, strict=True)]  # fmt: skip
+        runs = [
+            run._replace(name=os.path.relpath(f, parent))
+            for run, f in zip(runs, folders, strict=True)
+        ]
         path = parent / "comparison.html"
         title = f"{len(runs)} runs in {parent.name}"
         pages = comparison(runs, scores)

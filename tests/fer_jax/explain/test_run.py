@@ -63,7 +63,7 @@ def test_explain_writes_figures_and_what_they_show(folder, face, tmp_path, capsy
     classifier = weights.load(folder)
     logits = classifier.model.apply(
         classifier.variables, task.preprocess(pixels[None]), train=False
-    )[0] / np.float32(1.5)  # fmt: skip
+    )[0] / np.float32(1.5)
     expected = np.asarray(jax.nn.softmax(logits))
     assert list(good["probabilities"]) == list(CLASSES)
     np.testing.assert_allclose(list(good["probabilities"].values()), expected, rtol=1e-4)
@@ -89,8 +89,9 @@ def test_explain_writes_figures_and_what_they_show(folder, face, tmp_path, capsy
 def test_without_a_face_the_exit_code_is_1(folder, tmp_path, capsys):
     Image.new("L", (200, 200), 128).save(tmp_path / "grey.png")
     config = make_config(predict__detector="haar")
-    code = modes.explain(config, tmp_path / "out", weights=str(folder),
-                         inputs=str(tmp_path / "grey.png"))  # fmt: skip
+    code = modes.explain(
+        config, tmp_path / "out", weights=str(folder), inputs=str(tmp_path / "grey.png")
+    )
     assert code == 1
     captured = capsys.readouterr()
     assert "no face found" in captured.out and "no face to explain" in captured.err

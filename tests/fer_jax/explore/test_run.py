@@ -122,8 +122,10 @@ def test_duplicates_and_conflicting_labels():
     assert found["groups"] == 3  # a, b, d
     assert found["conflicting_groups"] == 1 and found["conflicting_images"] == 4  # a: 0, 0, 4, 6
     assert found["conflicting_labels"] == {
-        "angry, sad": 1, "angry, neutral": 1, "sad, neutral": 1,
-    }  # fmt: skip
+        "angry, sad": 1,
+        "angry, neutral": 1,
+        "sad, neutral": 1,
+    }
     text = lib.describe_duplicates(found)
     assert "train: 3 of 5 equal another one; 2 are copies" in text
     assert "PublicTest: 2 have a twin in train" in text
@@ -137,8 +139,9 @@ def test_near_twins_are_counted_and_drawn(config, known, tmp_path, capsys):
     modes.explore(config, tmp_path)
     written = json.loads((tmp_path / "explore.json").read_text())
     assert written["near_twins"] == {
-        "least_correlation": 0.9, "shared": {"train, PublicTest": 2},
-    }  # fmt: skip
+        "least_correlation": 0.9,
+        "shared": {"train, PublicTest": 2},
+    }
     assert written["duplicates"]["shared"] == {"train, PublicTest": 1}
     assert "PublicTest: 2 (14.3%) have one in train" in capsys.readouterr().out
     with Image.open(tmp_path / "figures" / "near_twins_train_PublicTest.png") as picture:
@@ -183,7 +186,8 @@ def test_counts_are_a_table_with_shares():
 def test_the_original_map_to_three_digits():
     """Lanczos on train, surprise positive: all nine of the original's numbers."""
     train = fer_data.load(str(REAL)).splits["train"]
-    small = [lib.shrink(train.images[train.labels == k], grid=3, resampling="lanczos")
-             for k in (0, 5)]  # fmt: skip
+    small = [
+        lib.shrink(train.images[train.labels == k], grid=3, resampling="lanczos") for k in (0, 5)
+    ]
     areas = lib.auc_map(*small, resamples=0, seed=0).auc
     np.testing.assert_allclose(areas, lib.ORIGINAL_AUC, atol=0.00051)

@@ -64,8 +64,9 @@ def test_boxes_are_scaled_with_the_picture():
     assert not changed[590, 650] and not changed[500, 810]
 
 
-@pytest.mark.parametrize(("size", "shape"), [((48, 48), (480, 480)), ((1, 9), (53, 480)),
-                                             ((3000, 2000), (1600, 1067))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "shape"), [((48, 48), (480, 480)), ((1, 9), (53, 480)), ((3000, 2000), (1600, 1067))]
+)
 def test_the_size_of_an_annotated_picture(size, shape):
     pixels = np.zeros((*size, 3), np.uint8)
     answer = Answer((0, 0, size[1], size[0]), "sad", "sad", 0.5)

@@ -67,8 +67,10 @@ def test_scores_recall_reliability_and_mistakes_are_there(run):
     low, high = s["ci95"]
     n = len(splits["test"].labels)
     assert table.rows[2][1:4] == [
-        str(n), f"{s['accuracy']:.4f} [{low:.4f}, {high:.4f}]", f"{s['majority']:.4f}",
-    ]  # fmt: skip
+        str(n),
+        f"{s['accuracy']:.4f} [{low:.4f}, {high:.4f}]",
+        f"{s['majority']:.4f}",
+    ]
     assert "Epoch 7, single view" in table.note and "say nothing about people" in table.note
     assert len(parts(sections, "Confusion", Pictures)[0].pictures) == 2  # valid, test
     (coverage,) = parts(sections, "Reliability", Table)
@@ -148,8 +150,9 @@ def test_mistakes_are_the_most_confident_wrong_answers(tmp_path):
             np.testing.assert_array_equal(np.asarray(picture), faces.images[m["index"]])
     (cards,) = [p for p in report_html.mistakes(tmp_path).parts if isinstance(p, Cards)]
     assert [card.lines for card in cards.cards] == [
-        ["surprise 90%", "true: fear"], ["neutral 70%", "true: happy"],
-    ]  # fmt: skip
+        ["surprise 90%", "true: fear"],
+        ["neutral 70%", "true: happy"],
+    ]
 
 
 def test_without_mistakes_there_is_no_such_section(tmp_path):

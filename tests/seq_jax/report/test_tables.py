@@ -21,11 +21,12 @@ def scores(chrf, low, high, n=1234):
 
 def result(model, nearest, split="test"):
     return {
-        "data": "corpus", "scored": "epoch 7",
+        "data": "corpus",
+        "scored": "epoch 7",
         "splits": {"train": scores(99, 98, 100), split: model},
         "baselines": {split: {"pad_only": scores(0, 0, 0), "nearest_neighbour": nearest}},
         "verdict": "the verdict",
-    }  # fmt: skip
+    }
 
 
 def test_score_table():
@@ -86,8 +87,10 @@ def test_describe():
     lines = report.describe(dataset, {"train": train, "valid": valid}, vocabularies, 6).splitlines()
     assert lines[0] == "data: corpus from here, sha256 abababababababab"
     assert [line.split() for line in lines[1:4]] == [
-        ["9", "pairs", "read"], ["-6", "removed:", "too", "odd"], ["3", "pairs", "kept"],
-    ]  # fmt: skip
+        ["9", "pairs", "read"],
+        ["-6", "removed:", "too", "odd"],
+        ["3", "pairs", "kept"],
+    ]
     assert lines[-3].split() == ["train", "2", "English", "0.0%,", "Kannada", "0.0%"]
     assert lines[-2].split() == ["valid", "1", "English", "75.0%,", "Kannada", "100.0%"]
     assert "English 7, Kannada 6" in lines[-1] and "6 tokens per side" in lines[-1]

@@ -60,8 +60,9 @@ def make_run(workdir, *, losses=LOSSES, scores="default", model="", identity=Non
     }  # fmt: skip
     (workdir / "config.json").write_text(json.dumps(record))
     rows = ["epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds,toys/s"]
-    rows += [f"{e},{v + 1},0.5,{v},0.4,0.1,{10.0 * e},{100.0 * e}" for e, v in
-             enumerate(losses, start=1)]  # fmt: skip
+    rows += [
+        f"{e},{v + 1},0.5,{v},0.4,0.1,{10.0 * e},{100.0 * e}" for e, v in enumerate(losses, start=1)
+    ]
     if losses:
         (workdir / "metrics.csv").write_text("\n".join(rows) + "\n")
     if scores == "default":
@@ -213,8 +214,9 @@ def test_a_plateau_that_is_off_never_cuts(tmp_path):
 
 @pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 1)])
 def test_the_first_of_equal_epochs_is_the_best(tmp_path, mode, best):
-    run = read_run(tmp_path, losses=[5.0, 1.0, 5.0, 1.0],
-                   checkpoint={"monitor": "val_loss", "mode": mode})  # fmt: skip
+    run = read_run(
+        tmp_path, losses=[5.0, 1.0, 5.0, 1.0], checkpoint={"monitor": "val_loss", "mode": mode}
+    )
     assert report_run.best_epoch(run) == best
 
 
@@ -272,14 +274,18 @@ def test_runs_on_other_data_are_told_apart(tmp_path):
     one = make_run(tmp_path / "one")
     other = make_run(tmp_path / "other", identity={"data": "toys", "train_sha256": "ef" * 32})
     assert "trained on different data" in read(report(one, other)).words()
-    third = make_run(tmp_path / "third", scores={
-        "splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "00" * 32})  # fmt: skip
+    third = make_run(
+        tmp_path / "third",
+        scores={"splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "00" * 32},
+    )
     assert "scored on different data" in read(report(one, third)).words()
 
 
 def test_a_run_that_is_not_scored_comes_last(tmp_path):
-    runs = [report_run.read_run(make_run(tmp_path / name, scores=scores, losses=losses))
-            for name, scores, losses in (("a", None, []), ("b", "default", LOSSES))]  # fmt: skip
+    runs = [
+        report_run.read_run(make_run(tmp_path / name, scores=scores, losses=losses))
+        for name, scores, losses in (("a", None, []), ("b", "default", LOSSES))
+    ]
     table = report_compare.table(runs, [None, main_score(runs[1].scores)])
     assert [row[0] for row in table.rows] == ["b", "a"]
     assert "not scored" in table.rows[1] and table.rows[1][2] == "0"

@@ -118,9 +118,10 @@ def test_a_copy_shares_no_memory_and_keeps_every_kind_of_leaf():
     copied = copy(state)
     pointers = lambda tree: {  # noqa: E731
         jax.random.key_data(a).unsafe_buffer_pointer()
-        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a.unsafe_buffer_pointer()
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
+        else a.unsafe_buffer_pointer()
         for a in jax.tree.leaves(tree)
-    }  # fmt: skip
+    }
     assert not pointers(state) & pointers(copied)
     assert jax.random.key_impl(copied["key"]) == "rbg"
     np.testing.assert_array_equal(copied["a"], state["a"])

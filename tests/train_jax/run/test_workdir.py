@@ -140,8 +140,10 @@ def test_every_difference_is_named():
 
 
 LONG = CONFIG | {
-    "train": {"epochs": 5}, "early_stop": {"patience": 3}, "schedule": {"name": "constant"}
-}  # fmt: skip
+    "train": {"epochs": 5},
+    "early_stop": {"patience": 3},
+    "schedule": {"name": "constant"},
+}
 
 
 def test_a_field_that_an_older_run_lacks_counts_as_the_default_of_the_base(trained):
