@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fer_jax.data import SIDE
+from fer_jax.data import CLASSES, SIDE
 from fer_jax.evaluate import VIEWS
 from fer_jax.report import card as model_card
 from fer_jax.task import PREPROCESSING, model_of
@@ -93,8 +93,8 @@ def load(folder: Path) -> Classifier:
 
     Raises:
         UserError: the folder is damaged (see train_jax/run/weights.py); or it was made for another
-            preprocessing; or its model is not one of fer_jax/models.py with these arrays, for as
-            many classes as it names.
+            preprocessing; or its classes are not those of its own config, in that order; or its
+            model is not one of fer_jax/models.py with these arrays.
     """
     weights = weights_lib.load(folder)
     card = weights.card
@@ -111,6 +111,9 @@ def load(folder: Path) -> Classifier:
     classes = field(folder, card, "classes", list)
     if not all(isinstance(c, str) and c for c in classes) or len({*classes}) < max(2, len(classes)):
         raise UserError(f"{folder / CARD}: classes must be different names. {MEND}")
+    config = field(folder, card, "config", dict)
+    data = field(folder, config, "data", dict, "config.")
+    expect("classes", list, _known_order(classes, data.get("classes", list(CLASSES))))
     expect("preprocessing", str, PREPROCESSING)
     expect("input", dict, {"shape": [SIDE, SIDE], "dtype": "uint8"})
     temperature = field(folder, card, "temperature", dict)
@@ -123,6 +126,14 @@ def load(folder: Path) -> Classifier:
     weights_lib.check_fit(weights, like)
     variables = jax.device_put(weights.variables)  # once, not with every batch and video frame
     return Classifier(folder, model, variables, temperature, card)
+
+
+def _known_order(classes, declared) -> list[str]:
+    """The order in which the classes must be: as declared in config.data; or, taken from folders,
+    that of FER-2013 for its seven, and alphabetical for all others."""
+    if declared:
+        return declared
+    return list(CLASSES) if {*classes} == {*CLASSES} else sorted(classes, key=str.lower)
 
 
 def _check_history(folder, card):

@@ -23,7 +23,7 @@ def random_faces(counts, seed=0):
 
 def write_csv(path, faces, usages):
     rows = ["emotion,pixels,Usage"]
-    for image, label, usage in zip(*faces, usages, strict=True):
+    for image, label, usage in zip(*faces[:2], usages, strict=True):
         rows.append(f"{label},{' '.join(map(str, image.ravel()))},{usage}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(rows) + "\n")
@@ -36,7 +36,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "RAW", tmp_path / "raw")
     monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
     drawn = {"train": random_faces([3] * 7), "test": random_faces([1] * 7, seed=1)}
-    monkeypatch.setattr("fer_jax.drawn_faces.load", lambda: {k: tuple(v) for k, v in drawn.items()})
+    monkeypatch.setattr("fer_jax.drawn_faces.load", lambda: {k: v[:2] for k, v in drawn.items()})
     return tmp_path
 
 
@@ -149,7 +149,9 @@ def test_validation_is_stratified_to_the_image_and_loses_nothing():
     faces = random_faces([40, 4, 41, 72, 48, 32, 49])
     train, valid = data.split_validation(faces, fraction=0.1, seed=0)
     assert counts(valid) == [4, 0, 4, 7, 5, 3, 5]
-    assert rows_of(Faces(*map(np.concatenate, zip(train, valid, strict=True)))) == rows_of(faces)
+    assert rows_of(Faces(*map(np.concatenate, zip(train[:2], valid[:2], strict=True)))) == rows_of(
+        faces
+    )
 
 
 def test_validation_depends_on_the_seed_alone():

@@ -150,7 +150,7 @@ def test_metrics_csv(run):
 
 def test_eval_json_has_the_keys_of_the_issue(run):
     assert set(run.eval) == {
-        "data", "sha256", "weights", "epoch", "tta", "temperature", "splits", "clean",
+        "data", "sha256", "classes", "weights", "epoch", "tta", "temperature", "splits", "clean",
         "no_near_twins", "reliability",
     }  # fmt: skip
     assert run.eval["data"] == "fer2013" and run.eval["tta"] == "none"

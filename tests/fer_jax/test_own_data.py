@@ -299,7 +299,8 @@ def test_three_classes_of_drawn_rgb_pictures_from_end_to_end(tmp_path, capsys):
     assert modes.predict(config, tmp_path / "p", weights=weights, inputs=",".join(inputs)) == 0
     header, *rows = (tmp_path / "p" / "predictions.csv").read_text().splitlines()
     assert ",".join(["class", *classes]) in header
-    answers = [json.loads(line) for line in (tmp_path / "p" / "predictions.jsonl").open()]
+    lines = (tmp_path / "p" / "predictions.jsonl").read_text().splitlines()
+    answers = [json.loads(line) for line in lines]
     assert len(rows) == 3 and sum(a["class"] == n for a, n in zip(answers, SHAPES, strict=True)) > 1
     assert [*answers[0]["probabilities"]] == classes
     assert modes.explain(config, tmp_path / "e", weights=weights, inputs=inputs[0]) == 0

@@ -35,7 +35,8 @@ def folder(tmp_path_factory):
     scores |= {"calibrated": {"nll": 0.0, "ece": 0.0}, "coverage": []}
     weights.export(
         folder, jax.jit(functools.partial(task.init_model, model))(jax.random.key(0)),
-        config=config, identity={"data": "drawn_faces", "train_valid_sha256": "cd" * 32},
+        config=config,
+        identity={"data": "drawn_faces", "train_valid_sha256": "cd" * 32, "classes": [*CLASSES]},
         splits={"train": Faces(np.zeros((7, 48, 48), np.uint8), np.arange(7))},
         temperature={"none": 1.5, "flip": 1.0},
         result={"sha256": "ab" * 32, "epoch": 2, "tta": "none", "splits": {"valid": scores},

@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     scores |= {"calibrated": {"nll": 0.0, "ece": 0.0}, "coverage": []}
     weights.export(
         folder, init(jax.random.key(3)), config=config,
-        identity={"data": "drawn_faces", "train_valid_sha256": "cd" * 32},
+        identity={"data": "drawn_faces", "train_valid_sha256": "cd" * 32, "classes": [*CLASSES]},
         splits={"train": Faces(np.zeros((7, 48, 48), np.uint8), np.arange(7))},
         temperature=TEMPERATURE,
         result={
