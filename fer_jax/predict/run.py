@@ -41,7 +41,11 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     pictures = images.read(
         found.files, **{k: settings[k] for k in ("max_pixels", "every", "max_frames")}
     )
-    with lock_workdir(workdir), watch_signals() as interrupt, Output(workdir, settings) as output:
+    with (
+        lock_workdir(workdir),
+        Output(workdir, settings) as output,
+        watch_signals(output.finish) as interrupt,
+    ):
         followed = tracks.Tracks()
         for picture in pictures:
             if picture.pixels is None:
@@ -66,7 +70,7 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
             if interrupt.signum:
                 break
     if interrupt.signum:
-        raise Interrupted(interrupt.signum, f"interrupted; what was done is in {workdir}")
+        raise Interrupted(interrupt.signum, output.interrupted())
     return output.report()
 
 
