@@ -75,7 +75,8 @@ WEIGHTS = flags.DEFINE_string(
     "eval, predict, explain, translate, score: exported weights, such as weights/fer_best.",
 )  # fmt: skip
 INPUTS = flags.DEFINE_string(
-    "inputs", None, "predict, explain: pictures, folders, videos, webcam:0, with commas. "
+    "inputs", None, "predict, explain: pictures, folders, '*.jpg', @list.txt, videos, webcam:0, "
+    "with commas or blanks. "
     "translate: a sentence, a file with a sentence a line, or - for stdin. "
     "eval (of sentences), score: a file or folder of pairs."
 )  # fmt: skip
@@ -89,10 +90,12 @@ def parse_flags(argv) -> list[str]:
     try:
         # --config first: its fields are flags only once it is read (ml_collections asks sys.argv)
         sys.argv[1:] = find.with_config(argv[1:], SHIPPED, needs_no_config)
+        FLAGS.set_gnu_getopt()  # names may come before flags: --inputs *.jpg --workdir=x
         rest = FLAGS(sys.argv)
         if FLAGS.help or FLAGS.helpshort or FLAGS.helpfull:
             return rest
-        if len(rest) > 1:
+        names = MODE.value in OWN_FOLDER and CONFIG.value and CONFIG.value.task == "fer"
+        if len(rest) > 1 and not names:
             raise flags.Error(f"unexpected argument {rest[1]!r}: flags are --name=value")
         if FLAGS["config"].value is None:
             found = f"{WORKDIR.value} holds no run: " if WORKDIR.value else ""
@@ -101,6 +104,10 @@ def parse_flags(argv) -> list[str]:
         modes = TASKS[CONFIG.value.task][1]
         _check_choice("--mode", MODE.value, modes, f" for configs of task {CONFIG.value.task!r}")
         own = modes[MODE.value][1]
+        if len(rest) > 1:  # what the shell made of --inputs *.jpg
+            given = INPUTS.value or ""
+            parts = [given] if os.path.exists(given) else find.split_commas(given) if given else []
+            FLAGS["inputs"].value = find.join_commas([*parts, *rest[1:]])
         if INPUTS.value is None and "inputs" in own and MODE.value not in INPUTS_OPTIONAL:
             raise flags.Error(f"--mode={MODE.value} needs --inputs: {FLAGS['inputs'].help}")
         for name in {"weights", "inputs", "init"}.difference(own):

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,3 +68,10 @@ def choices() -> str:
 def split_commas(text: str) -> list[str]:
     """'a,"b,c"' -> ['a', 'b,c']."""
     return next(csv.reader([text]), [])
+
+
+def join_commas(parts: list[str]) -> str:
+    """What `split_commas` makes these parts of."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(parts)
+    return text.getvalue()

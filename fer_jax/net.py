@@ -74,11 +74,14 @@ class Net:
         if min_face < 24:
             raise ValueError(f"min_face must be at least 24 pixels, got {min_face}")
         is_path = isinstance(photo, (str, Path))
-        pixels = read(Path(photo)) if is_path else rgb(one_picture(photo))
-        found = find_faces(pixels, detector="haar", min_face=min_face, margin=0.0, align=True)
+        pixels, shrunk = read(Path(photo)) if is_path else (rgb(one_picture(photo)), 1)
+        found = find_faces(
+            pixels, detector="haar", min_face=max(24, round(min_face / shrunk)), margin=0.0,
+            align=True, turned=True,
+        )  # fmt: skip
         answers = self._classify([face.crop for face in found])
         return [
-            Found(face.box, self.classes[int(row.argmax())],
+            Found(tuple(shrunk * value for value in face.box), self.classes[int(row.argmax())],
                   dict(zip(self.classes, map(float, row), strict=True)))
             for face, row in zip(found, answers, strict=True)
         ]  # fmt: skip
@@ -147,5 +150,6 @@ def crop(picture) -> np.ndarray:
 
     if picture.shape == (SIDE, SIDE):
         return picture
-    (face,) = find_faces(rgb(picture), detector="none", min_face=24, margin=0.0, align=False)
+    (face,) = find_faces(rgb(picture), detector="none", min_face=24, margin=0.0, align=False,
+                         turned=False)  # fmt: skip
     return face.crop

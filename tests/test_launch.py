@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_jax.predict.faces import has_cascades
 from train_jax import process
@@ -164,6 +165,22 @@ def test_the_blocking_works(project):
 
 
 # data and runs
+
+
+def test_several_photographs_as_arguments(project, tmp_path):
+    """As the shell makes them of --inputs *.jpg; flags may come between. A comma is no separator in
+    the name of a file that is there."""
+    for name in ("a.png", "b,c.png", "d.png"):
+        Image.new("L", (48, 48)).save(project / name)
+    result = launch(
+        project, "--mode=predict", "--inputs", "b,c.png", "d.png", f"--workdir={tmp_path / 'out'}",
+        "a.png", "--config.predict.detector=none", f"--weights={ROOT / 'weights' / 'fer_best'}",
+        blocked=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(row)["file"] for row in rows] == ["b,c.png", "d.png", "a.png"]
+    check_error(launch(project, "--mode=explore", "a.png"), "unexpected argument 'a.png'")
 
 
 def test_predict_needs_no_config_and_its_exit_code_is_passed_on(project, tmp_path):

@@ -8,9 +8,12 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 STOPS = signal.SIGINT, signal.SIGTERM
+_STOPPING = threading.Lock()  # taken once, by the thread that ends the process
 
 
 def start(script: str):
@@ -19,6 +22,7 @@ def start(script: str):
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         signal.signal(signal.SIGINT, stop)
     use_huge_pages(script)
+    listen()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     use_eigen_convolutions()
     cache_compilations()
@@ -72,15 +76,41 @@ def make_deterministic():
     _add_xla_flag("--xla_gpu_deterministic_ops=true")  # known to builds for the CPU too
 
 
+def listen():
+    """Calls `stop` at once where it is what a signal does, from a thread of its own.
+
+    Python's handlers wait for the instruction in progress, such as a compiled call: in --mode=eval
+    that was up to 20 s.
+    """
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+
+    def wait():
+        while number := os.read(source, 1):
+            if signal.getsignal(number[0]) is stop:
+                stop(number[0], None)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def stop(signum, frame):
     """What Ctrl-C and SIGTERM do outside of training, where nothing is in progress to be saved.
 
     Not by an exception: Python makes another one of it where a class is being defined.
     """
+    if not _STOPPING.acquire(blocking=False):
+        time.sleep(10)  # the other thread ends the process
     os.write(2, b"interrupted; run the same command again\n")
-    with contextlib.suppress(RuntimeError):  # in the middle of a write
-        sys.stdout.flush()
+    flush = threading.Thread(target=_flush, daemon=True)
+    flush.start()
+    flush.join(0.5)  # a reader that reads no more would make it wait for ever
     os._exit(128 + signum)
+
+
+def _flush():
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        sys.stdout.flush()
 
 
 def ignore_stops():

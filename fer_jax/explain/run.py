@@ -9,7 +9,7 @@ from fer_jax.explain import figures
 from fer_jax.explain.maps import check_square, explain
 from fer_jax.predict import images
 from fer_jax.predict import inputs as inputs_lib
-from fer_jax.predict.faces import find_faces
+from fer_jax.predict.faces import find_faces, why_no_face
 from fer_jax.predict.run import check, face_settings
 from train_jax.report.figure import use_letters
 from train_jax.run.errors import UserError
@@ -47,7 +47,9 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
                 picture.pixels, **face_settings(found, picture)
             )  # fmt: skip
             if not faces:
-                reason = picture.reason or "no face found"
+                reason = picture.reason or why_no_face(
+                    picture.pixels.shape, picture.shrunk, face_settings(found, picture)
+                )
                 print(f"{picture.file}: {reason}")
                 rows.append({"file": picture.file, "reason": reason})
             for face in faces[: c["faces"]]:

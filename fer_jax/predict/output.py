@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -36,6 +37,7 @@ class Output:
         self._counts = {}  # of the moving pictures: {file: Counter of answers}
         self._read = self._unreadable = 0
         self._video = self._reported = None  # of the video that is read; when it was reported on
+        self._lock = threading.RLock()  # of one picture's rows, or of the end; see `finish`
         self._in_place = not (workdir / TABLES[0]).exists()
 
     def __enter__(self):
@@ -49,6 +51,19 @@ class Output:
         return self
 
     def __exit__(self, *exception):
+        self._close()
+
+    def finish(self) -> str:
+        """Closes all files, for good, from another thread; what to say of it."""
+        self._lock.acquire()  # and keeps it: nothing is written from now on
+        self._close()
+        return self.interrupted()
+
+    def interrupted(self) -> str:
+        """What to say at the end of a prediction that was interrupted."""
+        return f"interrupted; what was done is in {self._workdir}"
+
+    def _close(self):
         self._csv.close()
         self._jsonl.close()
         if self._video:
@@ -61,16 +76,24 @@ class Output:
 
     def unreadable(self, picture):
         """A row with the reason."""
-        self._unreadable += 1
-        self._row(picture, None, None, picture.reason)
-        self._tile(None, [picture.reason, Path(picture.file).name])
-        print(f"{picture.file}: {picture.reason}")
+        with self._lock:
+            self._add_unreadable(picture)
 
     def add(self, picture, answers, probabilities, reason) -> Image.Image | None:
         """A row for each face, or one with the reason where there is none; and the pictures.
 
         Returns the annotated picture, if there was a use for it.
         """
+        with self._lock:
+            return self._add(picture, answers, probabilities, reason)
+
+    def _add_unreadable(self, picture):
+        self._unreadable += 1
+        self._row(picture, None, None, picture.reason)
+        self._tile(None, [picture.reason, Path(picture.file).name])
+        print(f"{picture.file}: {picture.reason}")
+
+    def _add(self, picture, answers, probabilities, reason):
         self._replace_earlier()
         self._read += 1
         for found, row in zip(answers, probabilities, strict=True):

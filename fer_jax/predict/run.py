@@ -43,8 +43,8 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     classes = classifier.card["classes"]
     with (
         lock_workdir(workdir),
-        watch_signals() as interrupt,
         Output(workdir, settings, classes) as output,
+        watch_signals(output.finish) as interrupt,
     ):
         followed = tracks.Tracks()
         for picture in pictures:
@@ -70,7 +70,7 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
             if interrupt.signum:
                 break
     if interrupt.signum:
-        raise Interrupted(interrupt.signum, f"interrupted; what was done is in {workdir}")
+        raise Interrupted(interrupt.signum, output.interrupted())
     return output.report()
 
 

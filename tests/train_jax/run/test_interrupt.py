@@ -1,6 +1,8 @@
 """interrupt.py: signals as a flag."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -94,3 +96,59 @@ def test_a_default_handler_acts_on_the_second_ctrl_c(handlers):
 def test_the_exit_code_is_that_of_the_shell(signum, code):
     error = Interrupted(signum, "all is saved")
     assert error.exit_code == code and str(error) == "all is saved"
+
+
+LONG_STEP = """
+import hashlib, signal, sys
+from train_jax import process
+from train_jax.run import interrupt
+signal.signal(signal.SIGINT, process.stop)
+signal.signal(signal.SIGTERM, process.stop)
+process.listen()
+def work():
+    print("working", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # many minutes within one instruction
+if sys.argv[1] == "outside":
+    with interrupt.watch_signals():
+        pass
+    print("half a line", end="")
+    work()
+else:
+    with interrupt.watch_signals(lambda: "all is saved"):
+        work()
+"""
+
+
+@pytest.mark.parametrize("signum,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("where", "line", "out"),
+    [
+        ("outside", "interrupted; run the same command again\n", "half a lineworking\n"),
+        ("finish", "all is saved\n", "working\n"),
+    ],
+)
+def test_a_signal_is_heard_within_an_instruction(where, line, out, signum, code):
+    """As a compiled call is one, or a search in a large picture."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG_STEP, where], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == out
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (code, line)
+
+
+def test_a_step_that_ends_in_time_is_not_cut_off(handlers):
+    """And the pipe of the block is that of no other."""
+    finished = []
+    with watch_signals(lambda: finished.append(1)) as flag:
+        signal.raise_signal(signal.SIGTERM)
+        assert flag.signum == signal.SIGTERM
+    with watch_signals(lambda: finished.append(1)) as flag:
+        assert flag.signum is None
+    assert not finished and current() == handlers
+    assert signal.set_wakeup_fd(-1) == -1
