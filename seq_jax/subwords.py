@@ -119,6 +119,7 @@ def load(model: bytes, sha256: str, name: str) -> Subwords:
 
 
 def _subwords(model: bytes) -> Subwords:
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.load_from_serialized_proto(model)  # the constructor takes no bytes for no model
     words = tuple(processor.id_to_piece(number) for number in range(processor.vocab_size()))
     return Subwords(words, {word: number for number, word in enumerate(words)}, model, processor)

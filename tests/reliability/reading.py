@@ -4,6 +4,7 @@ None stands for bytes that no reader may accept.
 """
 
 import io
+import json
 import struct
 import zlib
 
@@ -168,9 +169,59 @@ def tabbed(data: bytes):
     return pairs([row[0] for row in columns], [row[1] for row in columns])
 
 
-def safetensors(data: bytes) -> dict[str, np.ndarray]:
-    import json
+def corpus(data: bytes, form: str, pack: str):
+    """`pairs` of a file of pairs, 'tsv', 'csv' or 'jsonl', packed as '', '.gz' or '.zip'."""
+    try:
+        data = {"": bytes, ".gz": gzip_text, ".zip": zip_text}[pack](data)
+    except (zlib.error, struct.error, UnicodeDecodeError):
+        return None
+    found = lines(data) if data else None
+    if not found:
+        return None
+    rows = []
+    for line in found:
+        if not line.strip():
+            rows.append(("", ""))
+        elif form == "jsonl":
+            try:
+                value = json.loads(line)
+                rows.append(tuple(" ".join(value[key].split()) for key in ("en", "kn")))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                return None
+        else:
+            # \0 stands for \r, which is no end of a line here; NUL itself was refused
+            records = csv_records(line.replace("\r", "\0")) if form == "csv" else [line.split("\t")]
+            if len(records) != 1:
+                return None
+            cells = [cell.replace("\0", "\r") for cell in records[0]]
+            if len(cells) == 4 and cells[0].strip().isdecimal() and cells[2].strip().isdecimal():
+                cells = cells[1::2]
+            if len(cells) not in (2, 3):
+                return None
+            rows.append(tuple(cells[:2]))
+    return pairs(*zip(*rows, strict=True))
 
+
+def gzip_text(data: bytes) -> bytes | None:
+    """All members, one behind the other, and zeros behind the last."""
+    text = b""
+    while data.strip(b"\0"):
+        member = zlib.decompressobj(31)
+        text += member.decompress(data) + member.flush()
+        if not member.eof:
+            return None
+        data = member.unused_data.lstrip(b"\0")
+    return text
+
+
+def zip_text(data: bytes) -> bytes | None:
+    """Of the only file with both languages."""
+    files = zip_files(data) or {}
+    texts = [n for n in files if n.endswith((".tsv", ".csv", ".jsonl"))]
+    return files[texts[0]] if len(texts) == 1 else None
+
+
+def safetensors(data: bytes) -> dict[str, np.ndarray]:
     size = struct.unpack("<Q", data[:8])[0]
     header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
     return {

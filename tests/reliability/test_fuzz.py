@@ -12,8 +12,8 @@ from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 TRIALS = {
-    "csv": 110, "zip": 80, "folder": 60, "photo": 60, "tsv": 60, "pairs": 60, "vocabulary": 30,
-    "weights": 20, "flags": 20,
+    "csv": 100, "zip": 75, "folder": 55, "photo": 55, "tsv": 55, "pairs": 55, "corpora": 40,
+    "subwords": 15, "vocabulary": 20, "weights": 15, "flags": 15,
 }  # fmt: skip
 
 

@@ -1,11 +1,17 @@
 """Trials of what reads sentences and settings: see faces_targets.py."""
 
+import csv
+import gzip
+import hashlib
+import io
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
+from random import Random
 
-from seq_jax import corpus, data, text
+from seq_jax import corpus, data, subwords, text
 from tests.reliability import damages, reading
 from train_jax.run.errors import UserError
 
@@ -83,6 +89,79 @@ def make_pairs(folder: Path):
         if found and rng.random() < 0.3:
             use(folder, found)
         return found is not None
+
+    return trial
+
+
+PACK = {"": bytes, ".gz": gzip.compress}
+
+
+def make_corpora(folder: Path):
+    """Files of pairs in the other forms, packed or not."""
+
+    def written(form, rows):
+        if form == "jsonl":
+            objects = (dict(zip(("en", "kn"), row, strict=False)) for row in rows)
+            return "".join(json.dumps(o, ensure_ascii=False) + "\n" for o in objects)
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, "excel" if form == "csv" else "excel-tab", lineterminator="\n")
+        writer.writerows(rows)
+        return buffer.getvalue()
+
+    def trial(rng):
+        form, pack = rng.choice(("tsv", "csv", "jsonl")), rng.choice(("", ".gz", ".zip"))
+        rows, harmless = [row[:2] for row in table(rng)], rng.random() < 0.1
+        if not harmless and rng.random() < 0.5:
+            rows = damages.rows(rng, rows)
+        content = encoded(rng, written(form, rows), harmless, damaged=0.3)
+        if pack == ".zip":
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr(f"a.{form}", content)
+            content = buffer.getvalue()
+        else:
+            content = PACK[pack](content)
+        if not harmless and pack and rng.random() < 0.5:
+            content = damages.damage(rng, content)
+        path = folder / f"a.{form}{pack}"
+        path.write_bytes(content)
+        found = read(path)
+        check(found, reading.corpus(content, form, pack), harmless)
+        return found is not None
+
+    return trial
+
+
+def make_subwords(folder: Path):
+    """A sentencepiece model, whose hash is that of the run or was made anew on purpose."""
+    from seq_jax import weights  # jax, which the forks of make_flags must not have
+
+    rng = Random(0)
+    sentences = [" ".join(rng.choices(WORDS, k=5)) for _ in range(60)]
+    whole = subwords.train(sentences, size=60, kind="bpe")
+    path = folder / "target.model"
+
+    def trial(rng):
+        content = whole.model if rng.random() < 0.1 else damages.damage(rng, whole.model)
+        anew = rng.random() < 0.7
+        sha256 = hashlib.sha256(content).hexdigest() if anew else whole.sha256
+        path.write_bytes(content)
+        try:
+            found = weights.read_vocabulary(path.with_suffix(".json"), sha256)
+        except UserError as error:
+            assert str(path) in str(error) and len(str(error)) < 500, error
+            assert content != whole.model, "refused for no reason"
+            return False
+        assert found.model == content and (anew or content == whole.model)
+        assert found.words[:4] == text.SPECIALS and len(found.index) == len(found.words)
+        sentence = rng.choice(sentences)
+        numbers = text.encode(found, sentence)
+        assert all(0 <= number < len(found.words) for number in numbers)
+        found.sampled(sentence, 0.3)
+        text.decode(found, range(4, len(found.words)))
+        if content == whole.model:
+            assert text.decode(found, numbers) == sentence
+        return True
 
     return trial
 
