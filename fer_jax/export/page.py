@@ -13,7 +13,6 @@ import json
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from fer_jax.export import cascade, runtime
 from fer_jax.predict.draw import COLOUR
@@ -54,11 +53,11 @@ def build(model: bytes, card: dict, name: str, settings: dict) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((HERE / "page.html.j2").read_text("utf-8"))
     return template.render(
-        script=Markup(script),
+        script=script,
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         packed={name: _pack(data) for name, data in packed.items()},
         settings=kept,
-        settings_json=Markup(json.dumps(data).replace("<", "\\u003c")),
+        settings_json=json.dumps(data).replace("<", "\\u003c"),
         squares=49,
         notices=[("ONNX Runtime Web " + runtime.VERSION, licence), *notices],
         name=name,
