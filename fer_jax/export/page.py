@@ -15,8 +15,8 @@ from pathlib import Path
 import jinja2
 
 from fer_jax.export import cascade, runtime
-from fer_jax.predict.draw import COLOUR
-from fer_jax.predict.emoji import FEATURES, emoji
+from fer_jax.predict.draw import COLOUR, OTHER
+from fer_jax.predict.emoji import NOT_SURE, emoji
 
 HERE = Path(__file__).parent
 MAX_BYTES = 10_000_000  # of the page: what a static host and a phone take without thinking
@@ -44,10 +44,11 @@ def build(model: bytes, card: dict, name: str, settings: dict) -> str:
     }
     notices = [(f"OpenCV, {cascade.NAMES[n]}", text) for n, (_, text) in cascades.items()]
     kept = {name: settings[name] for name in ("threshold", "min_face", "margin", "align")}
+    names = [*card["classes"], NOT_SURE]
     data = kept | {
         "classes": card["classes"],
-        "colours": COLOUR,
-        "emoji": {name: _png(emoji(name, EMOJI_SIDE)) for name in FEATURES},
+        "colours": {name: COLOUR.get(name, OTHER) for name in names},
+        "emoji": {name: _png(emoji(name, EMOJI_SIDE)) for name in names},
         "occlusion": OCCLUSION,
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
