@@ -5,6 +5,7 @@ python launch.py --config=fer_best --config.train.seed=1 --workdir=runs/seed1
 python launch.py --workdir=runs/seed1 --mode=eval
 python launch.py --mode=predict --inputs=photo.jpg,folder/,clip.mp4
 python launch.py --mode=translate --inputs="in front of her house"
+python launch.py --mode=export
 python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 """
 
@@ -31,6 +32,7 @@ TASKS = {
             "eval": ("evaluate", ("weights",)),
             "cross_validate": ("cross_validate", ()),
             "export": ("export", ("weights",)),
+            "shrink": ("shrink", ("weights",)),
             "explore": ("explore", ()),
             "predict": ("predict", ("weights", "inputs")),
             "explain": ("explain", ("weights", "inputs")),
@@ -52,7 +54,7 @@ TASKS = {
     ),
 }
 SHIPPED = {"fer": "fer_best", "seq": "seq_best"}  # in weights/, and their configs
-OWN_FOLDER = {"predict", "explain"}  # modes that write, and not into a run
+OWN_FOLDER = {"predict", "explain", "export"}  # modes that write, and not into a run
 INPUTS_OPTIONAL = {"eval"}  # without them it scores the splits of the run
 REPORTED = {"train", "eval", "report"}  # modes that end with a report
 # modes that compare their config with that of a run, whose absent fields are those of the base
@@ -72,7 +74,7 @@ MODE = flags.DEFINE_string(
 )
 WEIGHTS = flags.DEFINE_string(
     "weights", None,
-    "eval, predict, explain, translate, score: exported weights, such as weights/fer_best.",
+    "eval, predict, explain, export, translate, score: weights, such as weights/fer_best.",
 )  # fmt: skip
 INPUTS = flags.DEFINE_string(
     "inputs", None, "predict, explain: pictures, folders, '*.jpg', @list.txt, videos, webcam:0, "
@@ -129,7 +131,8 @@ def parse_flags(argv) -> list[str]:
 def needs_no_config(task: str, mode: str) -> bool:
     """Whether the mode runs on exported weights, by default on the shipped ones of the task."""
     own = {*TASKS[task][1].get(mode, ((), ()))[1]}
-    return own == {"weights", "inputs"} and mode not in INPUTS_OPTIONAL
+    on_weights = own == {"weights", "inputs"} or mode == "export"
+    return on_weights and mode not in INPUTS_OPTIONAL
 
 
 def main(argv):

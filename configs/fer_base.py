@@ -170,4 +170,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.explain.faces = 1  # of each picture, the largest
     c.explain.occlusion_size = 8  # pixels of 48, side of the square that hides a part of the face
     c.explain.occlusion_stride = 2  # pixels from square to square
+
+    c.export = ml_collections.ConfigDict()  # decides nothing in training
+    c.export.page = True  # index.html, whose runtime npm has to fetch once
     return c.lock()

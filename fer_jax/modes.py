@@ -158,10 +158,21 @@ def _train_fold(config, workdir, model, base) -> dict:
 
 
 def export(config, workdir: Path, *, weights: str | None):
+    """Writes `weights` as ONNX, StableHLO and one HTML page; see fer_jax/export/run.py."""
+    try:
+        from fer_jax.export import run  # packages that nothing else needs
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--mode=export needs {error.name}: pip install -r requirements-export.txt"
+        ) from None
+    run.export(config, workdir, weights=weights)
+
+
+def shrink(config, workdir: Path, *, weights: str | None):
     """Writes `weights` into `workdir` in half the bytes, or as far on the way as no answer on
     validation and test images changes, seen singly and with mirrors."""
     if not weights:
-        raise UserError("--mode=export needs --weights=FOLDER, such as RUN/export")
+        raise UserError("--mode=shrink needs --weights=FOLDER, such as RUN/export")
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} holds a run: give --workdir=NEW, which the weights fill alone")
     classifier = weights_lib.load(Path(weights))

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 OURS = {"launch", "configs", "data", "fer_jax", "seq_jax", "train_jax", "tests", "benchmarks"}
 # Scripts with an environment of their own: Keras, PyTorch.
 APART = ("tests/golden/make_", "benchmarks/")
-# Tools; what tensorflow-datasets stores its files with; a font, looked up by its path.
-NOT_IMPORTED = {"ruff", "pytest-xdist", "array-record", "manimgx-fonts"}
+# Tools; what tensorflow-datasets stores its files with; a font, looked up by its path; what
+# jax.export writes its files with.
+NOT_IMPORTED = {"ruff", "pytest-xdist", "array-record", "manimgx-fonts", "flatbuffers"}
 
 
 def pins(name):
@@ -62,10 +63,10 @@ def imported():
 
 def test_every_import_is_pinned_and_every_pin_is_used():
     packages = importlib.metadata.packages_distributions()
-    required, used = pins("requirements.txt"), set()
+    required, used = pins("requirements.txt") | pins("requirements-export.txt"), set()
     for module, path in imported().items():
         candidates = {normal(p) for p in packages.get(module, [module])} & set(required)
-        assert candidates, f"{path} imports {module}, which requirements.txt does not name"
+        assert candidates, f"{path} imports {module}, which no requirements name"
         used |= candidates
     assert {"jax", "flax", "optax", "orbax-checkpoint", "pillow"} <= used  # the search finds things
     assert set(required) - used == NOT_IMPORTED & set(required)
@@ -79,6 +80,12 @@ def test_the_constraints_agree_with_the_requirements():
 
 def test_the_requirements_are_held_by_the_constraints():
     assert "-c constraints.txt" in (ROOT / "requirements.txt").read_text().splitlines()
+
+
+def test_export_adds_packages_that_the_others_do_not_pin_otherwise():
+    lines = (ROOT / "requirements-export.txt").read_text().splitlines()
+    assert [line for line in lines if line.startswith("-")] == ["-r requirements.txt"]
+    assert not set(pins("requirements-export.txt")) & set(pins("requirements.txt"))
 
 
 def test_cuda_adds_only_jax_with_cuda_at_the_same_version():

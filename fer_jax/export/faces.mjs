@@ -1,10 +1,12 @@
-// Finds and crops faces as fer_jax/predict/faces.py does with OpenCV: the same boxes, the same
-// 48x48 pixels but for roundings. Viola and Jones 2001; cascades of stumps without tilted features.
+// Finds and crops upright frontal faces as fer_jax/predict/faces.py does with OpenCV: the same
+// boxes, the same 48x48 pixels but for roundings. Viola and Jones 2001; cascades of stumps without
+// tilted features.
 //
 // A picture is {width, height, pixels: Uint8Array}, grey, row by row. A box is [x, y, width, height].
 
 export const SIDE = 48; // pixels of a crop
-const DETECTION_SIDE = 1280; // pixels: larger pictures are shrunk for the detector
+const DETECTION_SIDE = 1280; // pixels: longer pictures may be shrunk for the detector
+const DETECTION_PIXELS = 2_000_000; // it is shrunk to that at most; faces.py has 16 million
 const EYE_SIDE = 160; // pixels: width at which eyes are looked for
 const MAX_TURN = 30; // degrees: a larger angle between the "eyes" is a wrong detection
 const SAME = 0.2; // rectangles of one face differ by at most this share of their side
@@ -198,12 +200,14 @@ export function findFaces(picture, { face, eye, min_face, margin, align }) {
 }
 
 export function detect(picture, cascade, minFace) {
-  const scale = Math.min(1, DETECTION_SIDE / Math.max(picture.width, picture.height));
+  const { width, height } = picture;
+  const wanted = Math.max(cascade.window / minFace, DETECTION_SIDE / Math.max(width, height));
+  const scale = Math.min(1, wanted, Math.sqrt(DETECTION_PIXELS / (width * height)));
   const small =
     scale < 1
       ? resizeArea(picture, ...scaled(picture, scale))
       : picture;
-  const min = Math.max(24, round(minFace * scale));
+  const min = Math.max(cascade.window, round(minFace * scale));
   if (Math.min(small.width, small.height) < min) return [];
   const found = detectMultiScale(small, cascade, { factor: 1.1, neighbours: 6, min })
     .map(({ box, votes }) => ({ box: box.map((v) => round(v / scale)), votes }))

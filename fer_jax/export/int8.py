@@ -12,6 +12,10 @@ from onnxruntime import quantization
 
 from fer_jax.export.onnx import INPUT
 
+# It sees the pixels and has 288 weights: in 8 bits, too, 97.5 % of the answers on PublicTest are
+# the same as without, and not 98.5 % (fer_best).
+FIRST = "Conv_0.y"
+
 
 def quantise(model: onnx.ModelProto, images) -> onnx.ModelProto:
     """Args:
@@ -25,6 +29,7 @@ def quantise(model: onnx.ModelProto, images) -> onnx.ModelProto:
         quantization.quantize_static(
             before, after, Batches(images),
             op_types_to_quantize=["Conv"],
+            nodes_to_exclude=[FIRST],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,

@@ -13,11 +13,10 @@ import json
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from fer_jax.export import cascade, runtime
-from fer_jax.predict.draw import COLOUR
-from fer_jax.predict.emoji import FEATURES, emoji
+from fer_jax.predict.draw import COLOUR, OTHER
+from fer_jax.predict.emoji import NOT_SURE, emoji
 
 HERE = Path(__file__).parent
 MAX_BYTES = 10_000_000  # of the page: what a static host and a phone take without thinking
@@ -45,20 +44,21 @@ def build(model: bytes, card: dict, name: str, settings: dict) -> str:
     }
     notices = [(f"OpenCV, {cascade.NAMES[n]}", text) for n, (_, text) in cascades.items()]
     kept = {name: settings[name] for name in ("threshold", "min_face", "margin", "align")}
+    names = [*card["classes"], NOT_SURE]
     data = kept | {
         "classes": card["classes"],
-        "colours": COLOUR,
-        "emoji": {name: _png(emoji(name, EMOJI_SIDE)) for name in FEATURES},
+        "colours": {name: COLOUR.get(name, OTHER) for name in names},
+        "emoji": {name: _png(emoji(name, EMOJI_SIDE)) for name in names},
         "occlusion": OCCLUSION,
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((HERE / "page.html.j2").read_text("utf-8"))
     return template.render(
-        script=Markup(script),
+        script=script,
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         packed={name: _pack(data) for name, data in packed.items()},
         settings=kept,
-        settings_json=Markup(json.dumps(data).replace("<", "\\u003c")),
+        settings_json=json.dumps(data).replace("<", "\\u003c"),
         squares=49,
         notices=[("ONNX Runtime Web " + runtime.VERSION, licence), *notices],
         name=name,

@@ -482,7 +482,7 @@ def test_other_training_images_are_not_called_validation(run, tmp_path, monkeypa
 def test_export_in_half_the_bytes_as_far_as_no_answer_changes(run, copy, monkeypatch):
     """A kernel of which the answers depend on the last bits stays as it is."""
     source = weights.load(copy / "export")
-    modes.export(make_config(), copy.parent / "half", weights=str(copy / "export"))
+    modes.shrink(make_config(), copy.parent / "half", weights=str(copy / "export"))
     small = weights.load(copy.parent / "half")
     assert (small.folder / "README.md").read_text().startswith("# half: ")
     assert "float16" in str(small.card["arrays"]) and small.temperature == source.temperature
@@ -494,7 +494,7 @@ def test_export_in_half_the_bytes_as_far_as_no_answer_changes(run, copy, monkeyp
 
     for workdir, given in ((copy, str(copy / "export")), (copy.parent / "new", None)):
         with pytest.raises(UserError, match="--workdir=NEW|--weights=FOLDER"):
-            modes.export(make_config(), workdir, weights=given)
+            modes.shrink(make_config(), workdir, weights=given)
 
     kept = "params/Dense_0/kernel"  # the largest, which is tried first
     original = weights.flatten_dict(source.variables, sep="/")[kept]
