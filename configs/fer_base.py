@@ -76,8 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.train = ml_collections.ConfigDict()
     c.train.seed = 0  # parameters, order, noise
     c.train.prng = "threefry2x32"  # key type; 'rbg' has its own numbers on each kind of device
-    c.train.epochs = 60  # at most
-    c.train.epochs_on_drawn_faces = 8  # the same, where no FER-2013 is found
+    c.train.epochs = 60  # at most; 8 on faces that are drawn because no FER-2013 is found
     c.train.batch_size = 32  # images
     c.train.eval_batch_size = 256  # images
     c.train.steps_per_call = 0  # in one compiled call; 0: 1 on a CPU, else an epoch, at most 512
