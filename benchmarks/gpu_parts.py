@@ -279,7 +279,7 @@ def checkpoints(settings):
     """What saving costs per epoch of fer_best: the same training with and without."""
     config = config_of("fer_best", settings)
     rows, epochs = (64, 3) if settings["tiny"] else (25_837, 10)
-    config.train.update({"epochs": epochs, "epochs_on_drawn_faces": epochs})
+    config.train.epochs = epochs
     task = nets.task_of(config, rows)
     how = settings_of(config, type("Dataset", (), {"name": "noise"}))
     found = {}
@@ -306,7 +306,7 @@ def bits(settings):
         config = config_of("fer_best", settings)
         own = [
             "--config.data.path=drawn",
-            "--config.train.epochs_on_drawn_faces=4",
+            "--config.train.epochs=4",
             f"--config.train.deterministic={'plain' not in name}",
         ]
         if settings["tiny"]:

@@ -20,9 +20,10 @@ RAW = ROOT / "data" / "raw" / "fer2013"
 CACHE = Path(os.environ.get("FER_SEQ_CACHE") or ROOT / "data" / "cache") / "fer2013"
 SIDE = 48  # pixels of an image
 
+STAND_IN_EPOCHS = 8  # at most, on faces that are drawn for want of others
 DRAWN_NOTICE = """\
-DRAWN FACES: no FER-2013 was found, so these are faces drawn by this project (fer_jax/drawn_faces).
-Numbers on them say nothing about people: they only show that the program works.
+DRAWN FACES: {why} faces drawn by this project (fer_jax/drawn_faces).
+Numbers on them say nothing about people: they only show that the program works{epochs}.
 To run on FER-2013: put archive.zip from https://www.kaggle.com/datasets/msambare/fer2013 into \
 data/raw/fer2013/ (or add --config.data.path=PATH), then: python launch.py \
 --config=configs/fer_best.py --workdir=runs/fer2013"""
@@ -58,11 +59,13 @@ def load(path: str, reading: Reading = Reading()) -> Dataset:  # noqa: B008, imm
     """
     reading.check()
     if path == "drawn":
-        return _drawn_faces(
-            DRAWN_NOTICE.replace("no FER-2013 was found, so these", "these"), reading
-        )
+        return _drawn_faces(DRAWN_NOTICE.format(why="these are", epochs=""), reading)
     if not path and not _anything_in(RAW):
-        return _drawn_faces(DRAWN_NOTICE, reading)
+        why, epochs = (
+            "no FER-2013 was found, so these are",
+            f", in {STAND_IN_EPOCHS} epochs at most",
+        )
+        return _drawn_faces(DRAWN_NOTICE.format(why=why, epochs=epochs), reading)
     source = fer2013.find(path or RAW)
     data = cache.load(source, CACHE, reading)
     splits = {

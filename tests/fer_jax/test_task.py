@@ -461,11 +461,14 @@ def test_settings_are_those_of_the_config():
     assert dataclasses.asdict(settings.checkpoint) == config.checkpoint.to_dict()
 
 
-def test_drawn_faces_have_their_own_number_of_epochs():
-    config = config_of(train__epochs=11, train__epochs_on_drawn_faces=3)
-    drawn = DATASET._replace(name="drawn_faces")
-    assert task.settings_of(config, drawn).epochs == 3
-    assert task.settings_of(config, DATASET).epochs == 11
+@pytest.mark.parametrize(
+    "name, path, epochs, expected",
+    [("drawn_faces", "", 60, 8), ("drawn_faces", "", 3, 3), ("drawn_faces", "drawn", 60, 60),
+     ("fer2013", "", 60, 60), ("fer2013", "a.zip", 60, 60)],
+)  # fmt: skip
+def test_faces_drawn_for_want_of_others_are_trained_on_for_few_epochs(name, path, epochs, expected):
+    config = config_of(train__epochs=epochs, data__path=path)
+    assert task.settings_of(config, DATASET._replace(name=name)).epochs == expected
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ TINY = {
         "--config=configs/fer_batchnorm.py --config.data.path=drawn "
         "--config.data.train_fraction=0.1 --config.model.features=(4,8) --config.model.dense=16 "
         "--config.model.dropout=0.3 --config.augment.rotation=10. --config.train.batch_size=16 "
-        "--config.train.epochs_on_drawn_faces=6 --config.train.ema_decay=0.9 "
+        "--config.train.epochs=6 --config.train.ema_decay=0.9 "
         "--config.early_stop.enabled=False --config.checkpoint.min_seconds=0.0"
     ),
     "seq": (

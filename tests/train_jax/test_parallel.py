@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FER = (
     "--config=configs/fer_batchnorm.py --config.data.path=drawn --config.data.train_fraction=0.1 "
     "--config.model.features=(4,8) --config.model.dense=16 --config.train.batch_size=16 "
-    "--config.train.epochs_on_drawn_faces=3 --config.augment.rotation=10. "
+    "--config.train.epochs=3 --config.augment.rotation=10. "
     "--config.model.dropout=0.3"
 ).split()
 SEQ = (
@@ -108,7 +108,7 @@ def test_two_processes(one, tmp_path):
 
 @pytest.mark.slow  # a minute
 def test_a_signal_to_one_of_two_processes_stops_both_and_one_process_goes_on(tmp_path):
-    longer = *FER, "--config.train.epochs_on_drawn_faces=9", "--config.early_stop.enabled=False"
+    longer = *FER, "--config.train.epochs=9", "--config.early_stop.enabled=False"
     processes = start_two(tmp_path, *longer)
     for line in processes[0].stdout:
         if line.startswith("epoch   1/9"):

@@ -21,7 +21,8 @@ from train_jax.run.files import write_atomically
 
 # A whole section may be absent from a run that is older than its mode.
 DECIDES_NOTHING = re.compile(
-    r"config\.(data\.(path|soft_labels)|train\.deterministic|checkpoint\.min_seconds|"
+    r"config\.(data\.(path|soft_labels)|checkpoint\.min_seconds|"
+    r"train\.(deterministic|epochs_on_drawn_faces)|"  # the latter until 2026-11-26
     r"(distributed|eval|decode|explore|explain|predict)(\..*)?)$"
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
