@@ -75,6 +75,7 @@ class Net:
             raise ValueError(f"min_face must be at least 24 pixels, got {min_face}")
         is_path = isinstance(photo, (str, Path))
         pixels, shrunk = read(Path(photo)) if is_path else (rgb(one_picture(photo)), 1)
+        # as config.predict has it by default
         found = find_faces(
             pixels, detector="haar", min_face=max(24, round(min_face / shrunk)), margin=0.0,
             align=True, turned=True,
@@ -129,8 +130,8 @@ def one_picture(picture) -> np.ndarray:
     return picture
 
 
-def read(path: Path) -> np.ndarray:
-    """u8[H, W, 3] of a picture file. UserError if it cannot be read."""
+def read(path: Path) -> tuple[np.ndarray, int]:
+    """(u8[H, W, 3] of a picture file, its shrinking). UserError if it cannot be read."""
     from fer_jax.predict.images import UnreadableError, read_still
 
     try:

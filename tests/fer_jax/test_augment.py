@@ -420,8 +420,8 @@ def test_smooth_labels():
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("flip", 1.5, "probability must be in .* got 1.5"),
-        ("flip", float("nan"), "probability must be in .* got nan"),
+        ("flip", 1.5, "flip must be in .* got 1.5"),
+        ("flip", float("nan"), "flip must be in .* got nan"),
         ("rotation", -3, "rotation must be in .* got -3"),
         ("rotation", 200, "rotation must be in .* got 200"),
         ("zoom", 1, "zoom must be in .* got 1"),
@@ -431,8 +431,8 @@ def test_smooth_labels():
         ("contrast", 1.0, "contrast must be .* got 1.0"),
         ("crop", 0, "crop must be from 1 to 8 pixels, got 0"),
         ("crop", 9, "crop must be .* got 9"),
-        ("cutout", -4, "size must be .* got -4"),
-        ("cutout", 2.5, "size must be .* got 2.5"),
+        ("cutout", -4, "cutout must be .* got -4"),
+        ("cutout", 2.5, "cutout must be .* got 2.5"),
         ("cutout_probability", 2, "probability must be in .* got 2"),
     ],
 )

@@ -286,7 +286,7 @@ def test_three_classes_of_drawn_rgb_pictures_from_end_to_end(tmp_path, capsys):
     assert again["classes"] == classes
 
     # the report
-    page = modes.write_report([run], fer_base.get_config().to_dict()).read_text()
+    page = modes.write_report([run]).read_text()
     assert "own_data" in page and "ತ್ರಿಕೋನ" in page
 
     # predictions and explanations

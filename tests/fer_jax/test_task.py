@@ -474,7 +474,7 @@ def test_faces_drawn_for_want_of_others_are_trained_on_for_few_epochs(name, path
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"model__name": "vgg"}, "model: model.name must be one of .*, got 'vgg'"),
+        ({"model__name": "vgg"}, "model.name must be one of .*, got 'vgg'"),
         ({"model__name": "lobo"}, "model: .*'batch_norm'"),  # which it has not
         ({"model__features": (0,)}, r"model.features: must be .* at least 1, got \(0,\)"),
         ({"model__features": (2, -1)}, r"model.features: must be .* at least 1, got \(2, -1\)"),
@@ -485,7 +485,7 @@ def test_faces_drawn_for_want_of_others_are_trained_on_for_few_epochs(name, path
 )
 def test_a_config_without_a_network_is_refused(fields, message):
     config = config_of(**fields)
-    with pytest.raises(UserError, match=f"config: {message}"):
+    with pytest.raises(UserError, match=f"config.{message}"):
         made, params, stats = make(config)
         made.loss(params, stats, batch_of(2), KEY)
 

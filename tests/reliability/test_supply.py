@@ -36,7 +36,11 @@ METHODS = {
     "subprocess.getoutput",
 }
 # (file, call): each is to be looked at by whoever adds to it.
-ALLOWED = {("launch.py", "os.execv"), ("train_jax/run/workdir.py", "subprocess.run")}
+ALLOWED = {
+    ("train_jax/process.py", "os.execv"),
+    ("train_jax/run/workdir.py", "subprocess.run"),
+    ("fer_jax/export/runtime.py", "subprocess.run"),
+}
 
 
 def dangers(source: str, name: str) -> list[str]:
@@ -157,7 +161,7 @@ c.train.epochs, c.train.batch_size = 1, 16
 c.predict.detector = "none"
 modes.train(c, folder / "run")
 modes.evaluate(c, folder / "run", weights=None)
-modes.write_report([folder / "run"], fer_base.get_config().to_dict())
+modes.write_report([folder / "run"])
 export = str(folder / "run" / "export")
 modes.predict(c, folder / "predict", weights=export, inputs=str(folder / "a.png"))
 """
@@ -172,7 +176,7 @@ def test_faces_are_trained_scored_and_predicted_offline(offline, tmp_path):
     (tmp_path / "fer2013.csv").write_text("\n".join(rows) + "\n")
     Image.fromarray(rng.integers(0, 256, (60, 60), dtype=np.uint8)).save(tmp_path / "a.png")
     printed = offline(FACES, tmp_path)
-    for words in ("epoch   1/1", "PublicTest", "1 pictures read, 0 problems"):
+    for words in ("  1/1  loss ", "PublicTest", "1 pictures read, 0 problems"):
         assert words in printed
     assert (tmp_path / "run" / "report.html").exists()
 
@@ -188,7 +192,7 @@ c.data.max_pairs, c.model.cell = 40, "simple_rnn"
 c.train.epochs, c.model.units, c.model.dense = 1, 4, 8
 modes.train(c, folder)
 modes.evaluate(c, folder)
-modes.write_report([folder], seq_base.get_config().to_dict())
+modes.write_report([folder])
 print("translation:")
 modes.translate(c, folder, "we go to the house")
 """
@@ -196,5 +200,5 @@ modes.translate(c, folder, "we go to the house")
 
 def test_sentences_are_trained_scored_and_translated_offline(offline, tmp_path):
     printed = offline(SENTENCES, tmp_path)
-    assert "epoch   1/1" in printed and "translation:\n" in printed
+    assert "  1/1  loss " in printed and "translation:\n" in printed
     assert (tmp_path / "report.html").exists() and (tmp_path / "eval.json").exists()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import seq_jax
-from configs import seq_attention, seq_base
+from configs import seq_attention
 from seq_jax import attention_task, explain, modes, subwords, task
 from seq_jax.filter import Pairs
 from seq_jax.scores import translation_scores
@@ -463,7 +463,7 @@ def test_another_language_end_to_end_with_nothing_named_kannada(tmp_path, capsys
     assert modes.translate(config, run, "i see rice") == 0
     if find_spec("manimgx_fonts"):
         modes.explain(config, run, "i see rice")
-    page = modes.write_report([run], seq_base.get_config().to_dict()).read_text("utf-8")
+    page = modes.write_report([run]).read_text("utf-8")
     out += [*capsys.readouterr(), *re.sub('base64,[^"]*', "", page).split("the whole config")]
     out.append((run / "export" / "README.md").read_text("utf-8"))
     out += [f.name for f in tmp_path.rglob("*")]

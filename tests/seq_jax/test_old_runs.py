@@ -70,5 +70,5 @@ def test_an_old_run_translates_continues_and_is_reported(tmp_path, capsys):
         config.data.target_top_k = 600
         with pytest.raises(UserError, match="config.data.target_top_k: 700 -> 600"):
             modes.evaluate(config, old)
-    page = modes.write_report([old], seq_base.get_config().to_dict()).read_text("utf-8")
+    page = modes.write_report([old]).read_text("utf-8")
     assert "max_target_words" not in page.split("What was run")[1].split("the whole config")[0]

@@ -330,5 +330,5 @@ def test_settings_are_those_of_the_config():
 )
 def test_a_config_without_a_network_is_refused(fields):
     config = config_of(**fields)
-    with pytest.raises(UserError, match="config.model: "):
+    with pytest.raises(UserError, match="config.model[.:]"):
         task.build_model(config, task.build_vocabularies(config, PAIRS))

@@ -103,7 +103,7 @@ def test_two_processes(one, tmp_path):
     (out, _), (other, _) = [finish(p) for p in start_two(tmp_path, *FER)]
     check_same(tmp_path, one, CLOSE_FACES)
     assert names(tmp_path) == names(one)
-    assert "epoch   3/3" in out and "epoch" not in other  # one writes
+    assert "  3/3  loss " in out and "loss" not in other  # one writes
 
 
 @pytest.mark.slow  # a minute
@@ -111,7 +111,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_one_process_goes_on(tmp
     longer = *FER, "--config.train.epochs=9", "--config.early_stop.enabled=False"
     processes = start_two(tmp_path, *longer)
     for line in processes[0].stdout:
-        if line.startswith("epoch   1/9"):
+        if line.startswith("  1/9  loss"):
             break
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
