@@ -28,6 +28,9 @@ import numpy as np
 import optax
 from absl import logging
 
+from configs import seq_attention
+from seq_jax import attention_task, models, subwords
+from seq_jax import weights as seq_weights
 from train_jax import early_stop, loop, parallel, plateau
 from train_jax import state as state_lib
 from train_jax.metrics import TotalAndCount
@@ -277,7 +280,60 @@ def try_weights(original: Path, folder: Path, rng) -> str:
 
 
 def changed(original: Path, target: Path, name: str) -> bool:
-    return (original / "export" / "w" / name).read_bytes() != (target / name).read_bytes()
+    whole = original / target.parent.name / target.name
+    return (whole / name).read_bytes() != (target / name).read_bytes()
+
+
+def make_translator(folder: Path):
+    """translators/w and translators/other: the smallest exported encoder-decoders with subwords."""
+    for seed, name in enumerate(("w", "other")):
+        sentences = [f"{a} goes {b}" for a in "abcde" for b in ("home", "out", str(seed))]
+        vocabularies = [subwords.train(side, size=40, kind="bpe") for side in (sentences,) * 2]
+        config = seq_attention.get_config()
+        for field in ("embedding", "encoder_units", "units"):
+            config.model[field] = 2
+        model = models.make_model(
+            **config.model.to_dict(), source_vocabulary=len(vocabularies[0].words),
+            target_vocabulary=len(vocabularies[1].words),
+        )  # fmt: skip
+        variables = attention_task.init_model(model, jax.random.key(seed))
+        target = folder / "translators" / name
+        target.mkdir(parents=True)
+        for side, vocabulary in zip(seq_weights.SIDES, vocabularies, strict=True):
+            seq_weights.write_vocabulary(target / f"{side}.json", vocabulary)
+        card = {
+            "task": "seq", "model": config.model.to_dict(), "lengths": [8, 12],
+            "vocabularies": seq_weights.about(vocabularies), "punctuation": "strip",
+            "decode": {"beam": 2, "alpha": 1.0, "no_repeat": 0, "mbr": False},
+        }  # fmt: skip
+        weights.export(target, variables, card, readme=lambda card: "# w\n")
+
+
+def try_translator(original: Path, folder: Path, rng) -> str:
+    """The same for a translator, of which the sentencepiece models count, too."""
+    shutil.copytree(original / "translators", folder / "translators")
+    target = folder / "translators" / "w"
+    if rng.random() < 0.05:
+        seq_weights.load(target)
+        return "translator: nothing"
+    how, name = damage(target, rng)
+    needed = (weights.ARRAYS, weights.CARD, "source.model", "target.model")
+    same = all((target / n).is_file() and not changed(original, target, n) for n in needed)
+    try:
+        found = seq_weights.load(target)
+    except UserError as error:
+        assert not same or name == MANIFEST, f"{how} of {name} is no damage: {error}"
+        # without its model a side is looked for in words
+        named = name in str(error) or name.replace(".model", ".json") in str(error)
+        assert str(target) in str(error) and (named or name == MANIFEST), (
+            f"{how} of {name}: {error}"
+        )
+        return f"translator: {how}"
+    assert same, f"{how} of {name} is not noticed"
+    for side, vocabulary in zip(seq_weights.SIDES, found.vocabularies, strict=True):
+        whole = (original / "translators" / "w" / f"{side}.model").read_bytes()
+        assert vocabulary.model == whole
+    return f"translator: {how}, no damage"
 
 
 def campaign(n: int, seed: int) -> dict:
@@ -286,9 +342,11 @@ def campaign(n: int, seed: int) -> dict:
     with tempfile.TemporaryDirectory() as original:
         original = Path(original)
         make_originals(original)
+        make_translator(original)
         for number in range(n):
             with tempfile.TemporaryDirectory() as folder:
                 trial = try_weights if number % 3 == 2 else try_checkpoint
+                trial = try_translator if number % 6 == 5 else trial
                 seen[trial(original, Path(folder), rng)] += 1
     return dict(sorted(seen.items()))
 

@@ -1,4 +1,4 @@
-"""Small runs of both tasks through launch.py, and what of them has to be the same bit for bit."""
+"""Small runs through launch.py, and what of them has to be the same bit for bit."""
 
 import csv
 import json
@@ -28,6 +28,12 @@ TINY = {
     "seq": (
         "--config=configs/seq_gru.py --config.model.units=16 --config.model.dense=32 "
         "--config.model.embedding=8 --config.train.batch_size=16 --config.train.epochs=8"
+    ),
+    "attention": (
+        "--config=configs/seq_attention.py --config.data.max_pairs=80 --config.data.subwords=80 "
+        "--config.data.bpe_dropout=0.1 --config.data.lengths=(10,16,24) --config.decode.beam=2 "
+        "--config.model.embedding=8 --config.model.encoder_units=8 --config.model.units=8 "
+        "--config.train.batch_size=8 --config.train.epochs=6 --config.checkpoint.min_seconds=0.0"
     ),
 }
 TIMES = ("seconds", "images/s", "sentences/s")
@@ -65,7 +71,9 @@ def result_of(workdir: Path) -> dict:
         found["metrics.csv"] = [_without_times(row) for row in csv.DictReader(file)]
     # eval.json holds no times; neither do the others
     names = ["eval.json", "mistakes.json", "translations.tsv", "export/model.safetensors"]
-    names += [f"vocabulary_{language}.json" for language in ("english", "kannada")]
+    names += [f"vocabulary_{side}.{form}" for side in ("english", "kannada")
+              for form in ("json", "model")]  # fmt: skip
+    names += ["export/source.model", "export/target.model"]
     found |= {n: (workdir / n).read_bytes() for n in names if (workdir / n).exists()}
     if (workdir / "export").exists():
         card = weights.load(workdir / "export").card

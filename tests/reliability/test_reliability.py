@@ -10,7 +10,7 @@ def test_damage_is_noticed_and_named():
     assert sum(seen.values()) == 60 and len(seen) > 12
 
 
-@pytest.mark.parametrize("task", ["fer", "seq"])
+@pytest.mark.parametrize("task", ["fer", "seq", "attention"])
 @pytest.mark.slow  # half a minute each
 def test_kills_change_nothing(task):
     assert kill.campaign(task, kills=3, seed=1)["kills"] == 3
