@@ -99,7 +99,7 @@ def get_config() -> ml_collections.ConfigDict:
     # of 12 megapixels takes 1.4 s of a core with 40, 0.6 s with 75, 3.5 s with 24
     c.predict.min_face = 40
     # where there is no upright frontal face, those turned by 30 to 90 degrees and profiles: off,
-    # stills, or all (videos too, where a frame without a face then takes 1.5 s of a core)
+    # stills, or all (videos too, where a frame without a face then takes 0.6 s of a core)
     c.predict.turned = "stills"
     c.predict.margin = 0.0  # added to each side of the box, as a share of it
     c.predict.align = True  # turn the crop until the eyes are level
