@@ -109,6 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.predict.max_frames = 0  # of a video or webcam, that are looked at; 0 = all
     c.predict.max_pixels = 50_000_000  # of a picture; a larger JPEG is halved, others not decoded
     c.predict.max_pictures = 500  # annotated pictures that are written
+    c.predict.window = True  # webcams: show what they see, where there is a display
     c.predict.video = False  # videos: write them again, with the answers drawn in
 
     c.explain = ml_collections.ConfigDict()  # decides nothing in training; finds faces as predict
