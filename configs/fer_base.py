@@ -99,7 +99,7 @@ def get_config() -> ml_collections.ConfigDict:
     # of 12 megapixels takes 1.4 s of a core with 40, 0.6 s with 75, 3.5 s with 24
     c.predict.min_face = 40
     # where there is no upright frontal face, those turned by 30 to 90 degrees and profiles: off,
-    # stills, or all (videos too, where a frame without a face then takes 1.5 s of a core)
+    # stills, or all (videos too, where a frame without a face then takes 0.6 s of a core)
     c.predict.turned = "stills"
     c.predict.margin = 0.0  # added to each side of the box, as a share of it
     c.predict.align = True  # turn the crop until the eyes are level
@@ -109,6 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.predict.max_frames = 0  # of a video or webcam, that are looked at; 0 = all
     c.predict.max_pixels = 50_000_000  # of a picture; a larger JPEG is halved, others not decoded
     c.predict.max_pictures = 500  # annotated pictures that are written
+    c.predict.window = True  # webcams: show what they see, where there is a display
     c.predict.video = False  # videos: write them again, with the answers drawn in
 
     c.explain = ml_collections.ConfigDict()  # decides nothing in training; finds faces as predict

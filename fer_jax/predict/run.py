@@ -11,6 +11,7 @@ from fer_jax.predict import images, tracks
 from fer_jax.predict import inputs as inputs_lib
 from fer_jax.predict.faces import DETECTORS, WINDOW, find_faces, has_cascades, why_no_face
 from fer_jax.predict.output import Output, answer
+from fer_jax.predict.window import Viewer
 from train_jax.calibration import softmax
 from train_jax.run.errors import UserError
 from train_jax.run.interrupt import Interrupted, watch_signals
@@ -46,32 +47,41 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
         Output(workdir, settings, classes) as output,
         watch_signals(output.finish) as interrupt,
     ):
-        followed = tracks.Tracks()
+        followed, viewer = tracks.Tracks(), Viewer()
         for picture in pictures:
             if picture.pixels is None:
                 output.unreadable(picture)
                 continue
-            search = face_settings(settings, picture)
-            faces = find_faces(picture.pixels, **search)
-            probabilities = classify([face.crop for face in faces])
-            numbers = range(1, len(faces) + 1)
-            if picture.moving:
-                followed = tracks.Tracks() if picture.frame == 0 else followed
-                followed, probabilities, numbers = tracks.follow(
-                    followed, [f.box for f in faces], probabilities, keep=settings["smoothing"]
-                )
-            answers = [
-                answer(face, number, p, settings["threshold"], classes)
-                for face, number, p in zip(faces, numbers, probabilities, strict=True)
-            ]
-            output.add(picture, answers, probabilities, "" if faces else why_no_face(
-                picture.pixels.shape, picture.shrunk, search
-            ))  # fmt: skip
-            if interrupt.signum:
+            followed = tracks.Tracks() if picture.frame == 0 else followed
+            answers, probabilities, reason, followed = recognise(
+                picture, followed, classify, classes, settings
+            )
+            image = output.add(picture, answers, probabilities, reason)
+            live = picture.file.startswith("webcam:") and settings["window"]
+            if interrupt.signum or (live and not viewer.show(picture.file, image)):
                 break
     if interrupt.signum:
         raise Interrupted(interrupt.signum, output.interrupted())
     return output.report()
+
+
+def recognise(picture, followed, classify, classes, settings):
+    """(answers, probabilities f64[N, K], why there are none, Tracks) of the N faces of a picture;
+    those of a video are followed, and smoothed over time."""
+    search = face_settings(settings, picture)
+    faces = find_faces(picture.pixels, **search)
+    probabilities = classify([face.crop for face in faces])
+    numbers = range(1, len(faces) + 1)
+    if picture.moving:
+        followed, probabilities, numbers = tracks.follow(
+            followed, [f.box for f in faces], probabilities, keep=settings["smoothing"]
+        )
+    answers = [
+        answer(face, number, p, settings["threshold"], classes)
+        for face, number, p in zip(faces, numbers, probabilities, strict=True)
+    ]
+    reason = "" if faces else why_no_face(picture.pixels.shape, picture.shrunk, search)
+    return answers, probabilities, reason, followed
 
 
 def face_settings(settings, picture) -> dict:

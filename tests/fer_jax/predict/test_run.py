@@ -23,7 +23,7 @@ from configs import fer_best
 from fer_jax import drawn_faces, modes, task, weights
 from fer_jax.data import CLASSES, Faces
 from fer_jax.fer2013.image import decode
-from fer_jax.predict import images, output
+from fer_jax.predict import images, output, window
 from fer_jax.predict import run as predict_run
 from fer_jax.predict.faces import find_faces, has_cascades
 from tests.fer_jax.predict.odd_inputs import make, wall
@@ -312,6 +312,69 @@ def test_every_and_max_frames(folder, tmp_path):
     write_video(tmp_path / "a.avi", [np.full((60, 80, 3), 99, np.uint8)] * 9)
     found = predict(folder, tmp_path / "out", [tmp_path / "a.avi"], every=3, max_frames=2)
     assert [r["frame"] for r in found.rows] == ["0", "3"]
+
+
+@pytest.fixture
+def camera(tmp_path, monkeypatch):
+    """Webcam 3 is a video of 9 frames."""
+    write_video(tmp_path / "camera.avi", [np.asarray(wall(1))] * 9)
+    real = cv2.VideoCapture
+
+    def capture(source, api):
+        assert source in (3, str(tmp_path / "camera.avi"))
+        return real(str(tmp_path / "camera.avi"), cv2.CAP_FFMPEG)
+
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    return "webcam:3"
+
+
+class FakeWindow:
+    """Closed by the user after three frames."""
+
+    def __init__(self, title):
+        self.title, self.shown, self.closed = title, [], False
+        self.opened.append(self)
+
+    def show(self, image):
+        self.shown.append(np.asarray(image).astype(int))
+        self.closed = len(self.shown) == 3
+
+
+def test_a_webcam_is_shown_where_a_display_is(folder, camera, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(FakeWindow, "opened", [], raising=False)
+    monkeypatch.setattr(window, "Window", FakeWindow)
+    found = predict(folder, tmp_path / "out", [camera], threshold=0.0)
+    (seen,) = FakeWindow.opened
+    assert seen.title == "webcam:3" and len(seen.shown) == len(found.rows) == 3
+    assert all((np.ptp(frame, axis=2) > 60).mean() > 0.01 for frame in seen.shown)  # box, emoji
+    assert [row["file"] for row in found.rows] == ["webcam:3"] * 3
+    assert {row["face"] for row in found.rows} == {"1"}
+    times = [float(row["seconds"]) for row in found.rows]
+    assert times == sorted(times) and times[0] >= 0
+    without = predict(folder, tmp_path / "out", [camera], window=False)
+    assert len(FakeWindow.opened) == 1 and len(without.rows) == 9
+
+
+def test_a_webcam_without_a_display(folder, camera, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert len(predict(folder, tmp_path / "out", [camera]).rows) == 9
+    assert capsys.readouterr().out.count("webcam:3: no display, so no window") == 1
+    monkeypatch.setenv("DISPLAY", ":no")  # set, but nobody is there
+    assert len(predict(folder, tmp_path / "out", [camera], max_frames=2).rows) == 2
+    assert "webcam:3: no window (" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not os.environ.get("DISPLAY"), reason="needs a display, such as xvfb-run's")
+def test_the_window(tmp_path):
+    viewer = window.Viewer()
+    assert viewer.show("webcam:0", wall(1)) and viewer.show("webcam:0", wall(1))
+    (real,) = viewer._windows.values()
+    assert 0 <= real._root.winfo_width() - wall(1).width < 20  # the frame
+    real._root.focus_force()
+    real._root.update()
+    real._root.event_generate("<Escape>")
+    assert not viewer.show("webcam:0", wall(1))
 
 
 def test_a_video_says_how_far_it_is(folder, tmp_path, monkeypatch, capsys):
