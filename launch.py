@@ -44,6 +44,7 @@ TASKS = {
         {
             "train": ("train", ("init",)),
             "eval": ("evaluate", ("weights", "inputs")),
+            "export": ("export", ("weights",)),
             "score": ("score_pairs", ("weights", "inputs")),
             "explain": ("explain", ("weights", "inputs")),
             "translate": ("translate", ("weights", "inputs")),

@@ -191,7 +191,7 @@ class EncoderDecoder(nn.Module):
             make_keys = {"luong": attention.luong_keys, "bahdanau": attention.bahdanau_keys}
             keys = make_keys[self.attention](self.decoder["attention"], x)
         memory = Memory(x, keys, words if self.lexical else None, mask)
-        return memory, State(carries, jnp.zeros((len(source), self.embedding), x.dtype))
+        return memory, State(carries, jnp.zeros((source.shape[0], self.embedding), x.dtype))
 
     def step(self, memory, state, tokens):
         """Adds tokens i32[B]: (State, logits f32[B, V] of the tokens after them, weights)."""

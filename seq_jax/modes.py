@@ -166,6 +166,19 @@ def score_pairs(
         print(f"{value}\t{len(rows[1]) - 1}\t{source}\t{target}")
 
 
+def export(config, workdir: Path, *, weights: str | None):
+    """Writes `weights` as StableHLO; see seq_jax/export.py."""
+    try:
+        import flatbuffers  # noqa: F401, which jax.export needs
+    except ModuleNotFoundError:
+        raise UserError(
+            "--mode=export needs flatbuffers: pip install -r requirements-export.txt"
+        ) from None
+    from seq_jax import export as export_lib  # jax.export: 0.1 s that no other mode needs
+
+    export_lib.export(config, workdir, weights=weights)
+
+
 def explain(
     config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
 ) -> int:

@@ -85,8 +85,8 @@ def scan(
         return lambda *inputs: jax.lax.scan(body, *inputs, reverse=reverse, unroll=unroll)
 
     inputs = carry, (projected, mask)
-    if unroll:
-        carry, outputs = run(unroll)(*inputs)
+    if unroll or not isinstance(x.shape[0], int):  # a program may be exported for any length
+        carry, outputs = run(unroll or 1)(*inputs)
     else:
         unrolled = run(min(len(x), MAX_UNROLL))
         carry, outputs = jax.lax.platform_dependent(*inputs, cpu=run(1), default=unrolled)
