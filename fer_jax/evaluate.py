@@ -14,6 +14,7 @@ from fer_jax.task import preprocess
 from train_jax import calibration, metrics
 from train_jax.compiler import forward_options
 from train_jax.epoch import batches
+from train_jax.report.table import as_text
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 
@@ -71,9 +72,13 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
     # of the last split
     write_mistakes(workdir / "mistakes.json", name, faces, probabilities, classes)
-    print(report.score_table(result, workdir))
-    print(report.coverage_table(result))
-    report.draw_confusion(workdir, scores, about["data"], classes)
+    print(
+        f"scores of {result['weights']} (epoch {result['epoch']}) on {result['data']}, "
+        f"{report.VIEW_WORDS[result['tta']]} ({workdir}/eval.json)"
+    )
+    print(as_text(report.scores(result)))
+    print(as_text(report.coverage(scores)))
+    report.save_confusion(workdir, scores, about["data"], classes)
     return result
 
 

@@ -30,7 +30,7 @@ from train_jax import loop, parallel
 from train_jax.calibration import BOUNDS, fit_temperature
 from train_jax.epoch import size_of
 from train_jax.report import write as report_write
-from train_jax.report.tables import draw_history, write_model_table
+from train_jax.report.tables import count_parameters, draw_history, write_model_table
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
@@ -57,7 +57,10 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
         folder = weights_lib.choose(None, Path(init)) if is_run(Path(init)) else Path(init)
         task = begin_with(task, folder, {"classes": task.identity["classes"]})
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity, base=base)
+        write_config(
+            workdir, config.to_dict(), task.identity, base=base,
+            parameters=count_parameters(task.init),
+        )  # fmt: skip
         print(report.describe(dataset, splits))
         settings = settings_of(config, dataset)
         note_short_run(task, settings)

@@ -24,6 +24,7 @@ from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode, encode
 from seq_jax.translator import Hypothesis, Search, make_translate
 from train_jax.epoch import batches
+from train_jax.report.table import as_text
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
@@ -188,7 +189,9 @@ def write_scores(workdir, what, dataset, translations, train=None):
     for name, t in translations.items():
         lines += ["\t".join((name, *row)) for row in zip(*t.pairs, t.hypotheses, strict=True)]
     write_atomically(workdir / "translations.tsv", "\n".join(lines) + "\n")
-    print(report.score_table(result, workdir))
+    print(f"scores of {what} on {dataset.name} ({workdir}/eval.json)")
+    print(as_text(report.scores(result)))
+    print(result["verdict"])
     if train:
         print(f"on {name}:\n{report.analysis_tables(result['analysis'])}")
     return result

@@ -29,7 +29,7 @@ from seq_jax.translate import answer, read_chunks, read_lines
 from seq_jax.translator import static_length
 from train_jax import loop, parallel, settings
 from train_jax.report import write as report_write
-from train_jax.report.tables import draw_history, write_model_table
+from train_jax.report.tables import count_parameters, draw_history, write_model_table
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.weights import begin_with
@@ -59,7 +59,10 @@ def train_and_score(config, workdir: Path, *, base=None, init=None):
         folder = Path(init) / "export" if is_run(Path(init)) else Path(init)
         task = begin_with(task, folder, {"vocabularies": weights_lib.about(vocabularies)})
     with lock_workdir(workdir):
-        write_config(workdir, config.to_dict(), task.identity, base=base, update=updated)
+        write_config(
+            workdir, config.to_dict(), task.identity, base=base, update=updated,
+            parameters=count_parameters(task.init),
+        )  # fmt: skip
         for code, vocabulary in zip(config.data.languages, vocabularies, strict=True):
             weights_lib.write_vocabulary(vocabulary_path(workdir, code), vocabulary)
         names = tuple(map(name_of, config.data.languages))

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from fer_jax.report.tables import TWIN_WORDS, VIEW_WORDS, twin_free_rows
+from fer_jax.report import tables
+from fer_jax.report.tables import VIEW_WORDS
+from train_jax.report.table import as_markdown
 
 TEXT = """\
 # {name}: {subject}, {count} classes, trained on {data}
@@ -23,14 +25,9 @@ Both are checked on load. This file was made from `model.json`.
 
 ## Figures
 
-{view}. Intervals: 95 %, Wilson. NLL: negative log-likelihood; ECE: expected calibration error, 15
-bins; both before and after the temperature.
-{twins}
-{chosen}
+{view}. {chosen}
 
 {table}
-
-Kept and right, of the test images, if only answers of at least that probability count:
 
 {coverage}
 
@@ -73,6 +70,7 @@ NAMES = {
 def text(name: str, card: dict) -> str:
     """README.md of the folder `name` with the model.json `card`."""
     data, origin, scores = card["trained_on"], card["origin"], card["scores"]
+    result = scores | {"temperature": card["temperature"][scores["tta"]]}
     test = [s for s in scores["splits"] if s not in ("train", "valid")]
     ema = card["config"]["train"]["ema_decay"]
     last = card["config"]["checkpoint"].get("select") == "last"
@@ -105,9 +103,8 @@ def text(name: str, card: dict) -> str:
         data_sha256=data["sha256"],
         train=sum(data["counts"].values()),
         view=VIEW_WORDS[scores["tta"]].capitalize(),
-        twins=TWIN_WORDS,
-        table=_score_table(scores),
-        coverage=_coverage_table({name: scores["splits"][name] for name in test}),
+        table=as_markdown(tables.scores(result)),
+        coverage=as_markdown(tables.coverage({name: scores["splits"][name] for name in test})),
         confusions="; ".join(_confusions(scores["splits"], card["classes"])),
         limits=LIMITS.get(data["name"], PEOPLE + OWN),
     )
@@ -116,38 +113,6 @@ def text(name: str, card: dict) -> str:
 def _dtypes(card) -> str:
     half = [name for name, kind in card["arrays"].items() if kind.startswith("float16")]
     return f"float32, {len(half)} kernels of them in float16" if half else "float32"
-
-
-def _score_table(scores) -> str:
-    rows = [(name, s) for name, s in scores["splits"].items()]
-    rows += [
-        (name, s)
-        for name, s in twin_free_rows(scores)
-        if s["n"] < scores["splits"][name.split(",")[0]]["n"]
-    ]
-    lines = [
-        "| split | n | accuracy | macro F1 | NLL | ECE | NLL after | ECE after |",
-        "|---" * 8 + "|",
-    ]
-    for name, s in rows:
-        low, high = s["ci95"]
-        lines.append(
-            f"| {name} | {s['n']:,} | {s['accuracy']:.4f} [{low:.3f}, {high:.3f}] "
-            f"| {s['macro_f1']:.4f} | {s['nll']:.4f} | {s['ece']:.4f} "
-            f"| {s['calibrated']['nll']:.4f} | {s['calibrated']['ece']:.4f} |"
-        )
-    return "\n".join(lines)
-
-
-def _coverage_table(splits) -> str:
-    lines = ["| at least | " + " | ".join(splits) + " |", "|---" * (1 + len(splits)) + "|"]
-    for rows in zip(*(s["coverage"] for s in splits.values()), strict=True):
-        cells = [
-            "none" if r["accuracy"] is None else f"{r['kept']:.1%} kept, {r['accuracy']:.1%} right"
-            for r in rows
-        ]
-        lines.append(f"| {rows[0]['threshold']:.2f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def _confusions(splits, classes, most=5) -> list[str]:

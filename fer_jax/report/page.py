@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax.report.tables import TWIN_WORDS, VIEW_WORDS, twin_free_rows
+from fer_jax.report import tables
+from fer_jax.report.tables import VIEW_WORDS
 from train_jax.metrics import wilson_interval
-from train_jax.report.figure import new_figure, use_letters
-from train_jax.report.page import Card, Cards, Picture, Pictures, Section, Table, Text, png_uri, svg
-from train_jax.report.run import Run, Score, interval
+from train_jax.report.figure import new_figure, svg, use_letters
+from train_jax.report.page import Card, Cards, Picture, Pictures, Section, Text, png_uri
+from train_jax.report.run import Run, Score
 
 
 def main_score(result: dict) -> Score:
@@ -37,38 +38,18 @@ def sections(run: Run) -> list[Section]:
 
 
 def score_section(result: dict) -> Section:
-    """Every split, all images and those without twins in train, next to the baseline."""
-    rows = list(result["splits"].items())
-    rows += twin_free_rows(result)
-    header = ["split", "n", "accuracy [95 %]", "majority", "recall", "F1", "top 2", "NLL", "ECE"]
-    cells = [
-        [name, f"{s['n']:,}", interval(s["accuracy"], *s["ci95"], 4), f"{s['majority']:.4f}"]
-        + [f"{s[key]:.4f}" for key in ("macro_recall", "macro_f1", "top2", "nll", "ece")]
-        for name, s in rows
-    ]
-    note = (
-        f"Epoch {result['epoch']}, {VIEW_WORDS[result['tta']]}. Majority: accuracy of always "
-        "answering the most frequent class of train. Recall, F1: means over the classes. "
-        f"{TWIN_WORDS}"
+    view = VIEW_WORDS[result["tta"]]
+    words = f"Epoch {result['epoch']}, {view}." + (
+        " Drawn faces: these numbers say nothing about people."
+        if result["data"] == "drawn_faces"
+        else ""
     )
-    if result["data"] == "drawn_faces":
-        note += " Drawn faces: these numbers say nothing about people."
-    return Section("Scores", [Table(header, cells, range(1, len(header)), note)])
+    return Section("Scores", [Text(words), tables.scores(result)])
 
 
 def confusion(name, scores, classes):
-    """In % of the true class."""
-    matrix = np.array(scores["confusion"])
-    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure = new_figure(4.8, 4.6)
-    axes = figure.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*matrix.shape):
-        axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center",
-                  color="white" if share[row, column] > 0.5 else "black")  # fmt: skip
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{name}, % of the true class")
+    figure = new_figure(5.4, 5.2)
+    tables.draw_confusion(figure.subplots(), name, scores, classes)
     return figure
 
 
@@ -107,18 +88,12 @@ def reliability_section(result: dict) -> Section:
             bins["calibrated"],
         ))),
     ]  # fmt: skip
-    rows = [
-        [f"{c['threshold']:.2f}", f"{c['kept']:.1%}",
-         "-" if c["accuracy"] is None else f"{c['accuracy']:.4f}"]
-        for c in s["coverage"]
-    ]  # fmt: skip
     words = (
         "Of the answers with a certain confidence, the share that is right. On the diagonal, a "
         "probability can be taken at its word. The temperature is fitted on validation."
     )
-    note = "If only answers of at least a calibrated probability count."
-    return Section("Reliability", [Text(words), Pictures(pictures), Table(
-        ["at least", "answered", "accuracy"], rows, range(3), note)])  # fmt: skip
+    coverage = tables.coverage(result["splits"])
+    return Section("Reliability", [Text(words), Pictures(pictures), coverage])
 
 
 def reliability(title, bins):

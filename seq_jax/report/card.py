@@ -1,7 +1,8 @@
 """The README.md of an exported translator, made from its model.json: nothing is typed by hand."""
 
 from seq_jax.columns import name_of
-from seq_jax.report import tables as report
+from seq_jax.report import tables
+from train_jax.report.table import as_markdown
 
 TEXT = """\
 # {name}: {language} to {other}, trained on {pairs:,} pairs
@@ -23,10 +24,12 @@ This file was made from `model.json`.
 
 ## Figures
 
-Of the weights in this folder, rounded to float16. Indented: baselines, fit on train alone. The
-epoch was chosen on `valid`, which is therefore no test. Signatures of sacrebleu: {signatures}.
+Of the weights in this folder, rounded to float16. The epoch was chosen on `valid`, which is
+therefore no test. Signatures of sacrebleu: {signatures}.
 
 {table}
+
+{verdict}
 
 ## Use and limits
 
@@ -40,7 +43,6 @@ epoch was chosen on `valid`, which is therefore no test. Signatures of sacrebleu
 def text(name: str, card: dict) -> str:
     """README.md of the folder `name` with the model.json `card`."""
     data, origin, result = card["trained_on"], card["origin"], card["scores"]
-    table = report.score_table(result, name).splitlines()
     scores = result["splits"][list(result["splits"])[-1]]
     return TEXT.format(
         name=name,
@@ -61,5 +63,6 @@ def text(name: str, card: dict) -> str:
         data_sha256=data["sha256"],
         splits=", ".join(f"{split} {count:,}" for split, count in data["pairs"].items()),
         signatures="; ".join(scores["signatures"].values()),
-        table="\n".join(f"    {line}" for line in table[1:]),
+        table=as_markdown(tables.scores(result)),
+        verdict=result["verdict"],
     )

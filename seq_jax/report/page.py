@@ -5,15 +5,16 @@ from pathlib import Path
 from seq_jax.columns import name_of
 from seq_jax.corpus import LANGUAGES
 from seq_jax.fonts import FONTS, font_file
-from seq_jax.report.tables import DIGITS, shown
-from train_jax.report.figure import new_figure, tick_whole_numbers
-from train_jax.report.page import Font, Picture, Pictures, Section, Table, Text, font_uri, svg
+from seq_jax.report import tables
+from seq_jax.report.tables import shown
+from train_jax.report.figure import new_figure, svg, tick_whole_numbers
+from train_jax.report.page import Font, Picture, Pictures, Section, Text, font_uri
 from train_jax.report.run import Run, Score
+from train_jax.report.table import Table
 from train_jax.run.errors import UserError
 from train_jax.run.workdir import read_config
 
 SAMPLES = 24  # sentences of a report
-METRICS = dict(zip(("token accuracy", "chrF++", "BLEU", "exact match"), DIGITS, strict=True))
 
 
 def main_score(result: dict) -> Score:
@@ -29,35 +30,13 @@ def sections(run: Run) -> list[Section]:
     """Scores next to the baselines of eval.json, what they hide, and samples of translations."""
     if not run.scores:
         return [Section("Scores", [Text("Not scored yet: there is no eval.json.")])]
+    said = f"{run.scores['scored'].capitalize()}. {run.scores['verdict']}"
     return [
-        score_section(run.scores),
+        Section("Scores", [Text(said), tables.scores(run.scores)]),
         curve_section(run),
         *analysis_sections(run.scores),
         translation_section(run),
     ]
-
-
-def score_section(result: dict) -> Section:
-    """Every split, and the baselines below it."""
-    header = ["split", "n", *(f"{name} [95 %]" for name in METRICS), "PAD counted"]
-    rows = []
-    for name, scores in result["splits"].items():
-        rows.append(_row(name, scores))
-        for baseline, other in result["baselines"].get(name, {}).items():
-            rows.append(_row(f"{name}: {baseline.replace('_', ' ')}", other))
-    note = (
-        f"{result['scored'].capitalize()}. Token accuracy: of words and <end>, at their places. "
-        "PAD counted: the original study's own metric, over every position. Rows with a colon are "
-        "baselines, fit on train alone."
-    )
-    return Section(
-        "Scores", [Text(result["verdict"]), Table(header, rows, range(1, len(header)), note)]
-    )
-
-
-def _row(name, s) -> list[str]:
-    cells = [shown(s, key, digits) for key, digits in DIGITS.items()]
-    return [name, f"{s['n']:,}", *cells, f"{s['accuracy_pad_counted']:.3f}"]
 
 
 def curve_section(run: Run) -> Section:

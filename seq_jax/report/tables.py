@@ -1,9 +1,16 @@
-"""Tables on the console."""
+"""Tables of translations."""
 
 from seq_jax.filter import describe as describe_filter
 from seq_jax.text import unknown_words
+from train_jax.report.table import Table
 
 DIGITS = {"token_accuracy": 3, "chrf++": 1, "bleu": 1, "exact_match": 3}
+METRICS = ("token accuracy", "chrF++", "BLEU", "exact match")
+NOTE = (
+    "Token accuracy: of words and <end>, at their places. PAD counted: the original study's own "
+    "metric, accuracy over every position, <start> and <PAD> included. Rows with a colon are "
+    "baselines, fit on train alone."
+)
 
 
 def shown(scores, key, digits) -> str:
@@ -39,23 +46,20 @@ def unknown_share(vocabulary, sentences) -> float:
     return sum(len(unknown_words(vocabulary, s)) for s in sentences) / max(words, 1)
 
 
-def score_table(result, workdir) -> str:
-    """eval.json as a table, the baselines below each split, and the verdict."""
-    columns = ("token accuracy", "chrF++", "BLEU", "exact match")
-    lines = [
-        f"scores of {result['scored']} on {result['data']} ({workdir}/eval.json)",
-        f"{'split':30s}{'n':>8s}" + "".join(f"{c:>22s}" for c in columns) + f"{'PAD counted':>14s}",
-    ]
-    for name, scores in result["splits"].items():
-        lines.append(score_row(name, scores))
-        for baseline, scores in result["baselines"].get(name, {}).items():
-            lines.append(score_row(f"  {baseline.replace('_', ' ')}", scores))
-    lines.append(
-        "[95 % interval]. token accuracy: of words and <end>, at their places. PAD counted: the "
-        "original study's own\nmetric, accuracy over every position, <start> and <PAD> included. "
-        "Indented: baselines, fit on train alone."
-    )
-    return "\n".join([*lines, result["verdict"]])
+def scores(result: dict) -> Table:
+    """Every split of eval.json, and the baselines below it."""
+    header = ["split", "n", *(f"{name} [95 %]" for name in METRICS), "PAD counted"]
+    rows = []
+    for name, of_model in result["splits"].items():
+        rows.append(_row(name, of_model))
+        for baseline, of_baseline in result["baselines"].get(name, {}).items():
+            rows.append(_row(f"{name}: {baseline.replace('_', ' ')}", of_baseline))
+    return Table(header, rows, range(1, len(header)), NOTE)
+
+
+def _row(name, s) -> list[str]:
+    cells = [shown(s, key, digits) for key, digits in DIGITS.items()]
+    return [name, f"{s['n']:,}", *cells, f"{s['accuracy_pad_counted']:.3f}"]
 
 
 def file_scores(name, s) -> str:
@@ -70,15 +74,6 @@ def file_scores(name, s) -> str:
     ]
     signatures = "; ".join(s["signatures"].values())
     return f"{name}: n {s['n']:,}, {', '.join(cells)} [95 % interval]; {signatures}"
-
-
-def score_row(name, s) -> str:
-    cells = [shown(s, key, digits) for key, digits in DIGITS.items()]
-    return (
-        f"{name:30s}{s['n']:8,d}"
-        + "".join(f"{c:>22s}" for c in cells)
-        + f"{s['accuracy_pad_counted']:14.3f}"
-    )
 
 
 def analysis_tables(analysis: dict) -> str:

@@ -168,11 +168,11 @@ def test_the_model_card(original):
     card = json.loads((original / "model.json").read_text())
     test = card["scores"]["splits"]["PublicTest"]
     low, high = test["ci95"]
-    assert f"| PublicTest | 70 | {test['accuracy']:.4f} [{low:.3f}, {high:.3f}] |" in text
+    assert f"| PublicTest | 70 | {test['accuracy']:.4f} [{low:.4f}, {high:.4f}] |" in text
     assert "| PublicTest, clean | 60 |" in text
     assert "| PublicTest, without near twins | 50 |" in text
     assert "valid, clean" not in text  # it would say the same again
-    assert "25.0% kept, 75.0% right" in text
+    assert "| 0.50 | 25.0% | 75.0% |" in text
     assert "angry, disgust, fear, happy, sad, surprise, neutral" in text
     assert "9 images trained on" in text and f"{card['parameters']:,} parameters" in text
     assert "An expression is not an emotion" in text and "For research" in text

@@ -1,8 +1,9 @@
 """Several runs of one task next to each other, as one page."""
 
-from train_jax.report.figure import new_figure, tick_whole_numbers
-from train_jax.report.page import Picture, Pictures, Section, Table, Text, svg
-from train_jax.report.run import Run, Score, best_epoch
+from train_jax.report.figure import new_figure, svg, tick_whole_numbers
+from train_jax.report.page import Picture, Pictures, Section, Text
+from train_jax.report.run import Run, Score, best_epoch, parameters
+from train_jax.report.table import Table
 from train_jax.run.log import duration
 from train_jax.run.workdir import differences
 
@@ -38,12 +39,6 @@ def table(runs, scores) -> Table:
         )  # fmt: skip
     named = sorted({score.name for score in scores if score})
     return Table(header, rows, range(1, len(header)), f"Score: {', '.join(named) or 'none yet'}.")
-
-
-def parameters(run: Run) -> str:
-    """The number of trainable parameters, as model.txt tells it."""
-    found = [line.split()[-1] for line in run.model.splitlines() if line.startswith("trainable")]
-    return found[0] if found else "-"
 
 
 def warnings(runs) -> list[Text]:

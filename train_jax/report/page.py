@@ -4,13 +4,13 @@ What the parts say comes from train_jax/report/run.py, for every run, and from t
 """
 
 import base64
-import io
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
 
+from train_jax.report.table import Table
 from train_jax.run.files import write_atomically
 
 TEMPLATE = Path(__file__).with_name("template.html.j2")
@@ -20,28 +20,16 @@ class Text(NamedTuple):
     """A paragraph."""
 
     text: str
-    kind = "text"
 
 
 class Facts(NamedTuple):
     """Names and values."""
 
     rows: list[tuple[str, str]]
-    kind = "facts"
-
-
-class Table(NamedTuple):
-    """Cells of text; `numbers` are the columns, from 0, that are set to the right."""
-
-    header: list[str]
-    rows: list[list[str]]
-    numbers: range | tuple[int, ...] = ()
-    note: str = ""
-    kind = "table"
 
 
 class Picture(NamedTuple):
-    svg: str  # of `svg`
+    svg: str  # of `figure.svg`
     caption: str = ""
 
 
@@ -49,7 +37,6 @@ class Pictures(NamedTuple):
     """Side by side where there is room."""
 
     pictures: list[Picture]
-    kind = "pictures"
 
 
 class Card(NamedTuple):
@@ -61,7 +48,6 @@ class Cards(NamedTuple):
     """Many small images with a few words each."""
 
     cards: list[Card]
-    kind = "cards"
 
 
 class Details(NamedTuple):
@@ -69,12 +55,18 @@ class Details(NamedTuple):
 
     summary: str
     text: str
-    kind = "details"
+
+
+Part = Text | Facts | Table | Pictures | Cards | Details
 
 
 class Section(NamedTuple):
     title: str
-    parts: list
+    parts: Sequence[Part]
+
+    def kinds(self):
+        """(name of its type, part) of each, for the template."""
+        return [(type(part).__name__, part) for part in self.parts]
 
 
 class Font(NamedTuple):
@@ -93,20 +85,6 @@ def write_page(path: Path, title: str, subtitle: str, sections, fonts=()) -> Non
         title=title, subtitle=subtitle, sections=[s for s in sections if s.parts], fonts=fonts
     )
     write_atomically(path, html)
-
-
-def svg(figure) -> str:
-    """The figure as an <svg> element that fits its place; letters are outlines, so that they look
-    the same everywhere."""
-    import matplotlib  # here, as in figure.py
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg")
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    return re.sub(r' (?:width|height)="[^"]*pt"', "", text, count=2)
 
 
 def png_uri(png: str) -> str:

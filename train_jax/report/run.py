@@ -1,15 +1,16 @@
 """What report.html says of any run, read from the files in its workdir."""
 
 import json
-import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from train_jax import early_stop, plateau
-from train_jax.report.figure import new_figure, tick_whole_numbers
-from train_jax.report.page import Details, Facts, Picture, Pictures, Section, Table, Text, svg
+from train_jax.report.figure import new_figure, svg
+from train_jax.report.page import Details, Facts, Picture, Pictures, Section, Text
+from train_jax.report.table import Table
+from train_jax.report.tables import draw_curve
 from train_jax.run.errors import UserError
 from train_jax.run.log import duration, read_csv
 from train_jax.run.workdir import read_config
@@ -163,40 +164,26 @@ def history(run: Run) -> Section:
     marks = {"best epoch": ([best], "C2", "--"), "plateau cut": (cuts, "C3", ":")}
     marks["early stop"] = ([len(run.history)] if stopped else [], "black", "-.")
     names = [n for n in run.history[0] if f"val_{n}" in run.history[0]] or ["loss", "accuracy"]
-    pictures = [Picture(svg(curve(run.history, name, marks))) for name in [*names, "lr"]]
+    pictures = [Picture(svg(_curve(run.history, name, marks))) for name in [*names, "lr"]]
     return Section("History", [Text(" ".join(words)), Pictures(pictures)])
 
 
-def curve(rows, name, marks):
-    """A column of metrics.csv and its val_ by epoch; `marks` is {name: (epochs, color, ls)}."""
+def _curve(rows, name, marks):
     figure = new_figure(4.6, 3.3)
-    axes = figure.subplots()
-    epochs = [row["epoch"] for row in rows]
-    style = ".-" if len(rows) < 40 else "-"
-    axes.plot(epochs, [row[name] for row in rows], style, label="train", color="C0")
-    if f"val_{name}" in rows[0]:
-        axes.plot(
-            epochs, [row[f"val_{name}"] for row in rows], style, label="validation", color="C1"
-        )
-    for label, (places, color, line) in marks.items():
-        for number, epoch in enumerate(places):
-            axes.axvline(epoch, color=color, ls=line, lw=1.2, label=label if not number else None)
-    if name == "lr":
-        steady = len({row[name] for row in rows}) == 1
-        axes.set(ylim=(0, 1.2 * rows[0][name])) if steady else axes.set_yscale("log")
-    axes.set(xlabel="epoch", title="learning rate" if name == "lr" else name.replace("_", " "))
-    tick_whole_numbers(axes.xaxis)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    draw_curve(figure.subplots(), rows, name, marks)
     return figure
 
 
 def model(run: Run) -> Section:
     """How many parameters there are, and the whole table, if the run wrote one."""
-    totals = [line.rsplit(maxsplit=1) for line in run.model.splitlines()
-              if line.startswith(("trainable", "batch statistics"))]  # fmt: skip
-    parts = [Facts(totals), Details("every array with its shape", run.model)]
-    return Section("Model", parts if run.model else [])
+    facts = Facts([("trainable parameters", parameters(run))])
+    details = Details("every array with its shape", run.model)
+    return Section("Model", [facts, details] if run.model else [])
+
+
+def parameters(run: Run) -> str:
+    """'1,234,567'; '-' for a run of before 2026-11-26, which did not count them."""
+    return f"{run.record['parameters']:,}" if "parameters" in run.record else "-"
 
 
 def timing(run: Run) -> Section:
@@ -214,13 +201,6 @@ def timing(run: Run) -> Section:
         (unit, f"{statistics.median(row[unit] for row in run.history):,.0f} (median, training)"),
     ]
     return Section("Timing", [Facts(rows)])
-
-
-def interval(value, low, high, digits) -> str:
-    """'0.662 [0.646, 0.677]'; '-' for a value that is not there."""
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _listing(numbers) -> str:

@@ -21,30 +21,45 @@ def model_table(model, init) -> str:
     return "\n".join(lines)
 
 
+def count_parameters(init) -> int:
+    """Of the trainable ones."""
+    params = jax.eval_shape(init, jax.random.key(0))["params"]
+    return sum(a.size for a in jax.tree.leaves(params))
+
+
 def write_model_table(workdir: Path, model, init):
     """Writes the table into model.txt, and prints a line of it."""
-    table = model_table(model, init)
-    write_atomically(workdir / "model.txt", table + "\n")
-    parameters = table.splitlines()[-2].split()[-1]
-    print(f"model: {type(model).__name__}, {parameters} parameters ({workdir}/model.txt)")
+    write_atomically(workdir / "model.txt", model_table(model, init) + "\n")
+    name, count = type(model).__name__, count_parameters(init)
+    print(f"model: {name}, {count:,} parameters ({workdir}/model.txt)")
+
+
+def draw_curve(axes, rows, name: str, marks) -> None:
+    """A column of metrics.csv and its val_ by epoch; `marks` is {label: (epochs, color, ls)}."""
+    epochs = [row["epoch"] for row in rows]
+    style = ".-" if len(rows) < 40 else "-"
+    axes.plot(epochs, [row[name] for row in rows], style, label="train", color="C0")
+    if f"val_{name}" in rows[0]:
+        axes.plot(
+            epochs, [row[f"val_{name}"] for row in rows], style, label="validation", color="C1"
+        )
+    for label, (places, color, line) in marks.items():
+        for number, epoch in enumerate(places):
+            axes.axvline(epoch, color=color, ls=line, lw=1.2, label=label if not number else None)
+    if name == "lr":
+        steady = len({row[name] for row in rows}) == 1
+        axes.set(ylim=(0, 1.2 * rows[0][name])) if steady else axes.set_yscale("log")
+    axes.set(xlabel="epoch", title="learning rate" if name == "lr" else name.replace("_", " "))
+    tick_whole_numbers(axes.xaxis)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
 
 
 def draw_history(workdir: Path, history, best_epoch, data_name):
     """figures/history.png: accuracy, loss and learning rate by epoch, the best epoch marked."""
     figure = new_figure(13, 4)
-    epochs = [row["epoch"] for row in history]
-    panels = figure.subplots(1, 3)
-    for axes, name in zip(panels, ("accuracy", "loss", "lr"), strict=True):
-        axes.plot(epochs, [row[name] for row in history], ".-", label="train")
-        if name == "lr":
-            steady = len({row["lr"] for row in history}) == 1
-            axes.set(ylim=(0, 1.2 * history[0]["lr"])) if steady else axes.set_yscale("log")
-        elif f"val_{name}" in history[0]:
-            axes.plot(epochs, [row[f"val_{name}"] for row in history], ".-", label="validation")
-        axes.axvline(best_epoch, color="grey", ls="--", label=f"evaluated: epoch {best_epoch}")
-        axes.set(xlabel="epoch", ylabel="learning rate" if name == "lr" else name)
-        tick_whole_numbers(axes.xaxis)
-        axes.grid(alpha=0.3)
-    panels[0].legend()
+    marks = {f"evaluated: epoch {best_epoch}": ([best_epoch], "C2", "--")}
+    for axes, name in zip(figure.subplots(1, 3), ("accuracy", "loss", "lr"), strict=True):
+        draw_curve(axes, history, name, marks)
     figure.suptitle(f"{workdir.name} on {data_name}")
     save_figure(figure, workdir / "figures" / "history.png")

@@ -57,6 +57,7 @@ def write_config(
     *,
     base: dict | None = None,
     update: Callable[[dict], dict] | None = None,
+    parameters: int | None = None,
 ):
     """Writes config.json; where a run is there already, checks that it may be continued.
 
@@ -66,6 +67,7 @@ def write_config(
       identity: JSON values of the task (data hash, class names ...).
       base: the base config of the task: what differs from it is kept, for the report.
       update: see `read_config`.
+      parameters: how many trainable ones the model has, for the report.
 
     Raises:
       UserError: see `check_config`.
@@ -85,6 +87,7 @@ def write_config(
                 "config": config,
                 "differs": _differs(base, config) if base else None,
                 "identity": identity,
+                **({} if parameters is None else {"parameters": parameters}),
                 **origin(),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -29,25 +29,22 @@ def result(model, nearest, split="test"):
     }
 
 
-def test_score_table():
-    rows = report.score_table(
-        result(scores(14.54, 13.21, 16.0), scores(27.9, 26, 29)), "runs/x"
-    ).splitlines()
-    assert "epoch 7" in rows[0] and "corpus" in rows[0] and "runs/x/eval.json" in rows[0]
-    assert [row.split("  ")[0] or row.strip().split("  ")[0] for row in rows[2:6]] == [
-        "train", "test", "pad only", "nearest neighbour",
+def test_scores_have_a_row_for_each_split_and_its_baselines():
+    table = report.scores(result(scores(14.54, 13.21, 16.0), scores(27.9, 26, 29)))
+    assert [row[0] for row in table.rows] == [
+        "train", "test", "test: pad only", "test: nearest neighbour",
     ]  # fmt: skip
-    cells = "1,234 0.123 [0.100, 0.150] 14.5 [13.2, 16.0] 5.7 [4.0, 7.1] 0.081 [0.070, 0.095] 0.457"
-    assert " ".join(rows[3].split()[1:]) == cells
-    assert len({len(row) for row in rows[1:6]}) == 1  # the columns stand below each other
-    assert "95 %" in rows[6] and "PAD counted" in rows[6]
-    assert rows[-1] == "the verdict"
+    assert table.rows[1][1:] == [
+        "1,234", "0.123 [0.100, 0.150]", "14.5 [13.2, 16.0]", "5.7 [4.0, 7.1]",
+        "0.081 [0.070, 0.095]", "0.457",
+    ]  # fmt: skip
+    assert "[95 %]" in table.header[2] and "PAD counted" in table.header and table.note
 
 
 def test_bleu_of_short_sentences_is_not_zero():
     """It counts sequences of four words, of which there is none."""
     found = scores(50, 40, 60) | {"bleu": None, "bleu_ci95": None}
-    assert report.score_row("test", found).split()[-5:-1] == ["n/a", "0.081", "[0.070,", "0.095]"]
+    assert report.scores(result(found, found)).rows[1][4:6] == ["n/a", "0.081 [0.070, 0.095]"]
     signatures = {"signatures": {"bleu": "x"}}
     assert "BLEU n/a, exact match" in report.file_scores("a", found | signatures)
     table = report.analysis_tables(

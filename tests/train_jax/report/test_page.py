@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from train_jax.report import compare as report_compare
 from train_jax.report import page as report_html
 from train_jax.report import run as report_run
+from train_jax.report.figure import new_figure, svg
 from train_jax.report.page import (
     Card,
     Cards,
@@ -23,9 +24,10 @@ from train_jax.report.page import (
     Picture,
     Pictures,
     Section,
-    Table,
     Text,
 )
+from train_jax.report.table import Table
+from train_jax.report.tables import draw_curve
 from train_jax.report.write import write_report
 from train_jax.run.errors import UserError
 
@@ -48,7 +50,9 @@ CONFIG = {
 LOSSES = [3.0, 2.0, 2.5, 2.4, 2.6]  # bad: 3, 4 (cut), 5 (third bad one: stop)
 
 
-def make_run(workdir, *, losses=LOSSES, scores="default", model="", identity=None, **changes):
+def make_run(
+    workdir, *, losses=LOSSES, scores="default", parameters=None, identity=None, **changes
+):
     """A workdir as train_jax/run/workdir.py leaves it."""
     workdir.mkdir(parents=True)
     config = json.loads(json.dumps(CONFIG)) | changes
@@ -58,6 +62,7 @@ def make_run(workdir, *, losses=LOSSES, scores="default", model="", identity=Non
         "command": "launch.py --config=<script>alert(1)</script>",
         "git_commit": "abc", "versions": {"jax": "9.9"}, "machine": "m", "started": "today",
     }  # fmt: skip
+    record |= {"parameters": parameters} if parameters else {}
     (workdir / "config.json").write_text(json.dumps(record))
     rows = ["epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds,toys/s"]
     rows += [
@@ -69,8 +74,8 @@ def make_run(workdir, *, losses=LOSSES, scores="default", model="", identity=Non
         scores = {"splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "cd" * 32}
     if scores:
         (workdir / "eval.json").write_text(json.dumps(scores))
-    if model:
-        (workdir / "model.txt").write_text(model)
+    if parameters:
+        (workdir / "model.txt").write_text("Net  shape\n")
     return workdir
 
 
@@ -129,7 +134,7 @@ def read(path):
 
 
 def test_a_page_says_what_was_run_and_stands_alone(tmp_path):
-    run = make_run(tmp_path / "seed<3", model="Net  shape\ntrainable    1,234\n")
+    run = make_run(tmp_path / "seed<3", parameters=1234)
     path = report(run)
     assert path == run / "report.html"
     page = read(path)
@@ -137,7 +142,7 @@ def test_a_page_says_what_was_run_and_stands_alone(tmp_path):
     assert "seed<3: score on test 0.50 [0.40, 0.60]" in words
     for part in (
         "launch.py --config=<script>alert(1)</script>", "jax 9.9", "abc", "today", "own text",
-        "ab" * 32, "cd" * 32, "trainable 1,234", "2 min 30 s for 5",
+        "ab" * 32, "cd" * 32, "trainable parameters 1,234", "2 min 30 s for 5",
         "30 s (median), the slowest 50", "toys/s 300 (median",
     ):  # fmt: skip
         assert part in words, part
@@ -223,7 +228,8 @@ def test_the_first_of_equal_epochs_is_the_best(tmp_path, mode, best):
 def test_curves_carry_their_marks():
     rows = [{"epoch": e, "loss": 4.0 - e, "val_loss": 5.0 - e, "lr": 0.1} for e in (1, 2, 3)]
     marks = {"best epoch": ([2], "C2", "--"), "plateau cut": ([1, 3], "C3", ":")}
-    (axes,) = report_run.curve(rows, "loss", marks).axes
+    axes = new_figure(4, 3).subplots()
+    draw_curve(axes, rows, "loss", marks)
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_array_equal(lines["train"].get_ydata(), [3, 2, 1])
     np.testing.assert_array_equal(lines["validation"].get_ydata(), [4, 3, 2])
@@ -257,7 +263,7 @@ def test_a_page_shows_what_differs_from_the_base(tmp_path):
 def test_a_comparison_puts_the_best_first_and_names_the_differences(tmp_path):
     scores = {"data": "toys", "sha256": "cd" * 32}
     worse = make_run(tmp_path / "a" / "same", scores=scores | {"splits": {"test": {"score": 0.3}}},
-                     model="trainable   7,654\n")  # fmt: skip
+                     parameters=7654)  # fmt: skip
     better = make_run(tmp_path / "b" / "same", train={"seed": 4}, losses=LOSSES[:2])
     path = report(worse, better)
     assert path == tmp_path / "comparison.html"
@@ -308,7 +314,7 @@ def test_every_kind_of_part_is_shown_and_escaped(tmp_path):
         Section("One", [Text("a<b"), Facts([("name<", "value<")]), Details("more<", "x\n  y<")]),
         Section("Two", [
             Table(["h<"], [["c<"]], (0,), "note<"),
-            Pictures([Picture(report_html.svg(figure), "caption<")]),
+            Pictures([Picture(svg(figure), "caption<")]),
             Cards([Card(report_html.png_uri("QUJD"), ["line<", "two<"])]),
         ]),
     ]  # fmt: skip
@@ -331,7 +337,7 @@ def test_svg_fits_its_place_and_is_the_same_each_time():
     def draw():
         figure = Figure(figsize=(3, 2))
         figure.subplots().plot([1, 2], [3, 4])
-        return report_html.svg(figure)
+        return svg(figure)
 
     text = draw()
     assert text.startswith("<svg") and text.rstrip().endswith("</svg>")

@@ -26,6 +26,11 @@ class Net(nn.Module):
         return nn.Dense(5)(x.reshape(len(x), -1))
 
 
+def test_the_number_of_parameters():
+    init = lambda key: Net().init(key, jnp.zeros((1, 12, 12, 3)))  # noqa: E731
+    assert report.count_parameters(init) == 54 + 2 + 2 * 2 + 12 * 12 * 2 * 5 + 5
+
+
 def test_model_table_names_every_array_and_both_totals():
     image = jnp.zeros((1, 12, 12, 3))
     first, *rows = report.model_table(Net(), lambda key: Net().init(key, image)).splitlines()
@@ -54,7 +59,7 @@ def test_history_shows_both_curves_and_the_best_epoch(saved, tmp_path):
     figure = saved["history.png"]
     title = figure.get_suptitle()
     assert "seed1" in title and "drawn_faces" in title
-    axes = {a.get_ylabel(): a for a in figure.axes}
+    axes = {a.get_title(): a for a in figure.axes}
     for name in ("accuracy", "loss"):
         train, valid, best = axes[name].lines
         assert (train.get_label(), valid.get_label()) == ("train", "validation")
