@@ -3,7 +3,8 @@
 .venv-bench/bin/python benchmarks/attention.py --rounds=3 --seconds=8
 
 The net is that of configs/seq_attention_large.py with 2,000 pieces a side (2,436,048 parameters; in
-PyTorch 2,560 more, the second biases of its LSTMs), in float32. A training step: 64 pairs of 16
+PyTorch 2,560 more, the second biases of its LSTMs), in float32; bfloat16 is ours with
+config.model.bfloat16. A training step: 64 pairs of 16
 tokens a side, dropout, label smoothing, clipping, Adam, moving average. Decoding: 64 sentences of
 16 tokens by beam search, 5 hypotheses, 28 tokens each (<end> is out of reach, so that both go all
 the way). Each round runs both once, in a process of its own. A time is the median over the rounds
@@ -11,6 +12,7 @@ of the median; below 1 we are faster. PyTorch gets what is easiest for it: no <P
 """
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -24,7 +26,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 PIECES, EMBEDDING, ENCODER, UNITS = 2000, 192, 192, 256
 BATCH, TOKENS, STEPS, BEAM, LONGEST = 64, 16, 8, 5, 28
-PEERS, CASES = ("jax", "torch"), ("train", "decode")
+PEERS, CASES = ("jax", "torch", "bfloat16"), ("train", "decode")
 START, END = 2, 3
 
 
@@ -36,7 +38,7 @@ def numbers(rows):
     return found
 
 
-def make_jax(case):
+def make_jax(case, *, bfloat16=False):
     """A function that does the work of the case once, and how many steps that are."""
     sys.path.insert(0, str(ROOT))
     from train_jax import process
@@ -53,6 +55,7 @@ def make_jax(case):
 
     config = seq_attention_large.get_config()
     config.data.lengths = (TOKENS,)
+    config.model.bfloat16 = bfloat16
     words = [f"w{number:04}" for number in range(4, PIECES)]  # in the order of their numbers
     vocabulary = build_vocabulary(words)
     model = models.make_model(
@@ -193,7 +196,8 @@ def make_torch(case):
 
 def measure(peer, case, seconds):
     """Prints the seconds of each step."""
-    work, steps = {"jax": make_jax, "torch": make_torch}[peer](case)
+    bfloat16 = functools.partial(make_jax, bfloat16=True)
+    work, steps = {"jax": make_jax, "torch": make_torch, "bfloat16": bfloat16}[peer](case)
     for _ in range(3):
         work()
     times, end = [], time.perf_counter() + seconds
@@ -213,7 +217,8 @@ def main():
     if options.measure:
         measure(*options.measure, options.seconds)
         return
-    print("| | jax, ms | torch, ms | jax / torch, of each round |\n|---|---|---|---|", flush=True)
+    print("| | jax, ms | torch, ms | bfloat16, ms | jax / torch, of each round | bfloat16 / jax |\n"
+          "|---|---|---|---|---|---|", flush=True)  # fmt: skip
     for case in CASES:
         found = {peer: [] for peer in PEERS}
         for _ in range(options.rounds):
@@ -224,10 +229,12 @@ def main():
                     env=os.environ | {"JAX_COMPILATION_CACHE_DIR": "/tmp/attention_benchmark"},
                 )  # fmt: skip
                 found[peer].append(1e3 * median(json.loads(done.stdout.splitlines()[-1])))
-        ratios = [ours / theirs for ours, theirs in zip(*found.values(), strict=True)]
-        ours, theirs = (f"{median(times):.1f}" for times in found.values())
-        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"| {case} | {ours} | {theirs} | **{median(ratios):.2f}** ({each}) |", flush=True)
+        cells = [f"{median(times):.1f}" for times in found.values()]
+        for ours, theirs in (("jax", "torch"), ("bfloat16", "jax")):
+            ratios = [a / b for a, b in zip(found[ours], found[theirs], strict=True)]
+            each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            cells.append(f"**{median(ratios):.2f}** ({each})")
+        print(f"| {case} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

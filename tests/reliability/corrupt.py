@@ -346,7 +346,7 @@ def campaign(n: int, seed: int) -> dict:
         for number in range(n):
             with tempfile.TemporaryDirectory() as folder:
                 trial = try_weights if number % 3 == 2 else try_checkpoint
-                trial = try_translator if number % 6 == 5 else trial
+                trial = try_translator if number % 12 == 5 else trial
                 seen[trial(original, Path(folder), rng)] += 1
     return dict(sorted(seen.items()))
 

@@ -132,9 +132,10 @@ def test_bpe_dropout_draws_other_pieces_of_the_same_sentences_in_each_epoch():
 
 
 def test_pieces_that_do_not_fit_are_not_taken():
-    pairs = Pairs(tuple(PHRASES), tuple(PHRASES))
-    vocabulary = subwords.train(PHRASES * 5, size=60, kind="bpe")
-    longest = max(len(encode(vocabulary, sentence)) for sentence in PHRASES)
+    sentences = (*PHRASES, *(sentence.split()[0] for sentence in PHRASES))
+    pairs = Pairs(sentences, sentences)
+    vocabulary = subwords.train(sentences * 5, size=60, kind="bpe")
+    longest = max(len(encode(vocabulary, sentence)) for sentence in sentences)
     usual, train_at = attention_task.make_train_at(
         pairs, (vocabulary, vocabulary), (longest,), rate=0.9, seed=0
     )
