@@ -133,7 +133,7 @@ function makeArticle(title) {
   canvas.setAttribute("role", "img");
   const summary = element("p", { className: "soft" });
   const list = element("ul", { className: "faces" });
-  const article = element("article", {}, element("h2", { textContent: title }), canvas, summary, list);
+  const article = element("article", {}, element("h2", { textContent: title }), summary, canvas, list);
   byId("results").prepend(article);
   byId("clear").hidden = false;
   let last;

@@ -79,6 +79,8 @@ def _score(card) -> dict | None:
         return None
     found = splits[tests[0]]
 
+    clean = card["scores"].get("clean", {}).get(tests[0])
+
     def percent(value):
         return f"{100 * value:.1f} %"
 
@@ -89,6 +91,7 @@ def _score(card) -> dict | None:
         "low": percent(found["ci95"][0]),
         "high": percent(found["ci95"][1]),
         "majority": percent(found["majority"]),
+        "clean": clean and percent(clean["accuracy"]),
     }
 
 

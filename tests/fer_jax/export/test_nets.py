@@ -1,5 +1,6 @@
 """ONNX and StableHLO say what the net says, for every net, any number of images, on any input."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -118,9 +119,14 @@ def test_8_bits_are_calibrated_and_keep_the_metadata():
     assert small.metadata_props == model.metadata_props
     kinds = {a.data_type for a in small.graph.initializer if a.name.startswith("Conv_1.kernel")}
     assert onnx.TensorProto.INT8 in kinds
-    found = run.session(small.SerializeToString()).run(["logits"], {"images": images})[0]
     logits, _ = expected(classifier, images)
-    assert 0 < abs(found - logits).mean() < 0.1 * logits.std()
+
+    def error(model):
+        (found,) = run.session(model.SerializeToString()).run(["logits"], {"images": images})
+        return abs(found - logits).mean()
+
+    assert 0 < error(small) < 0.3 * logits.std()
+    assert error(int8.quantise(model, np.zeros((64, 48, 48), np.uint8))) > 2 * error(small)
 
 
 def test_stablehlo_says_what_the_net_says(classifier):
@@ -133,11 +139,16 @@ def test_stablehlo_says_what_the_net_says(classifier):
         np.testing.assert_allclose(found["probabilities"], probabilities, atol=1e-5)
 
 
-def test_stablehlo_is_one_program_for_all_platforms():
-    """Without the convolutions that fer_jax has for CPUs alone."""
-    program = jax.export.deserialize(bytearray(stablehlo.build(make_classifier(MODELS["best"]))))
-    assert program.mlir_module().count("stablehlo.convolution") == 6
-    assert "stablehlo.case" not in program.mlir_module()
+def test_stablehlo_is_without_the_convolutions_for_cpus(monkeypatch):
+    """jax itself distinguishes platforms for each convolution, we for the first once more."""
+
+    def cases():
+        data = stablehlo.build(make_classifier(MODELS["best"]))
+        return jax.export.deserialize(bytearray(data)).mlir_module().count("stablehlo.case")
+
+    plain = cases()
+    monkeypatch.setattr(stablehlo, "only_xla", contextlib.nullcontext)
+    assert plain < cases()
 
 
 def test_stablehlo_needs_jax_alone(tmp_path):
