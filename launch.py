@@ -68,7 +68,8 @@ CONFIG = config_flags.DEFINE_config_file(
 )  # fmt: skip
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run, or for what the mode writes. The default is runs/NAME, or "
-    "runs/MODE without a run. A run that exists is continued. report: of several, with commas.",
+    "runs/MODE without a run. A run that exists is continued. report: of several, with commas or a "
+    "pattern, 'runs/*'.",
 )  # fmt: skip
 MODE = flags.DEFINE_string(
     "mode", "train", "; ".join(f"{t}: {', '.join(modes)}" for t, (_, modes) in TASKS.items())
@@ -172,7 +173,7 @@ def main(argv):
             if not parallel.is_main():
                 sys.stdout = open(os.devnull, "w")
         if mode == "report":
-            workdirs = [Path(part).expanduser() for part in find.split_commas(str(workdir))]
+            workdirs = [Path(part) for part in find.workdirs(str(workdir))]
         else:
             code = getattr(task, function)(config, workdir, **settings)
         own_run = WEIGHTS.value is None and (INPUTS.value is None or mode != "eval")

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import glob
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,8 @@ def with_config(
             rest.append(argument if equals or name not in given else f"--{name}={given[name]}")
     if given["config"] is not None:
         return [f"--config={find(given['config'])}", *rest]
-    workdir = (split_commas(given["workdir"] or "") or [""])[0]
-    if workdir and (Path(workdir).expanduser() / "config.json").exists():
+    workdir = (workdirs(given["workdir"] or "") or [""])[0]
+    if workdir and (Path(workdir) / "config.json").exists():
         return [f"--config={FOLDER / 'of_run.py'}:{workdir}", *rest]
     mode = given["mode"] or "train"
     names = [name for task, name in shipped.items() if needs_none(task, mode)]
@@ -63,6 +64,16 @@ def names() -> list[str]:
 
 def choices() -> str:
     return f"In {FOLDER}: {', '.join(names())}"
+
+
+def workdirs(text: str) -> list[str]:
+    """Those of a --workdir with commas and patterns: 'runs/*' is every run in runs/, sorted."""
+    found = []
+    for part in split_commas(text):
+        path = str(Path(part).expanduser())
+        runs = [p for p in sorted(glob.glob(path)) if (Path(p) / "config.json").exists()]
+        found += runs if glob.has_magic(path) and runs else [path]
+    return found
 
 
 def split_commas(text: str) -> list[str]:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from fer_jax import data as fer_data
+from fer_jax import folds
 from fer_jax.data import SIDE
 from fer_jax.models import takes_any_size
 from fer_jax.report import tables as report
@@ -14,6 +15,7 @@ from fer_jax.task import preprocess
 from train_jax import calibration, metrics
 from train_jax.compiler import forward_options
 from train_jax.epoch import batches
+from train_jax.report.run import OUTCOMES
 from train_jax.report.table import as_text
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
@@ -23,7 +25,8 @@ CROP = 44  # pixels, side of the crops of 'ten_crop'
 
 
 def score(workdir, logits_of, splits, *, classes, temperature, majority, about) -> dict:
-    """Writes eval.json, mistakes.json and the confusion figure, and prints the tables.
+    """Writes eval.json, outcomes.npz (1 for each image that is answered rightly), mistakes.json and
+    the confusion figure, and prints the tables.
 
     Args:
       workdir: written into.
@@ -47,11 +50,12 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
             "coverage": calibration.coverage(probabilities, labels),
         }
 
-    scores, clean, no_near_twins, reliability = {}, {}, {}, {}
+    scores, clean, no_near_twins, reliability, outcomes = {}, {}, {}, {}, {}
     for name, faces in splits.items():
         logits = logits_of(faces.images)
         probabilities = calibration.softmax(logits, temperature)
         scores[name] = scores_of(logits, probabilities, faces.labels)
+        outcomes[name] = (logits.argmax(1) == faces.labels).astype(np.float32)
         reliability[name] = {
             "plain": metrics.reliability(calibration.softmax(logits), faces.labels),
             "calibrated": metrics.reliability(probabilities, faces.labels),
@@ -70,6 +74,7 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
     }
     result |= {"no_near_twins": no_near_twins, "reliability": reliability}
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
+    folds.write_arrays(workdir / OUTCOMES, **outcomes)
     # of the last split
     write_mistakes(workdir / "mistakes.json", name, faces, probabilities, classes)
     print(

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import find
 from fer_jax.predict.faces import has_cascades
 from train_jax import process
 
@@ -458,3 +459,18 @@ def test_a_full_disk_is_one_line_whoever_meets_it(project, tmp_path):
     check_error(run("OSError(28, 'No space left on device', 'a/b.png')"), "a/b.png cannot be")
     result = run("FileNotFoundError(2, 'No such file', 'x')")
     assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+def test_a_pattern_in_workdir_is_every_run_there(tmp_path):
+    for name in ("b", "a", "no run"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name / "config.json").write_text("{}")
+    runs = [str(tmp_path / "runs" / name) for name in ("a", "b")]
+    assert find.workdirs(f"{tmp_path}/runs/*") == runs
+    assert find.workdirs(f"{runs[1]},{tmp_path}/runs/[a]") == runs[::-1]
+    assert find.workdirs(f"{tmp_path}/nothing/*") == [f"{tmp_path}/nothing/*"]  # told by the mode
+    (config, *rest) = find.with_config(
+        ["--mode=report", f"--workdir={tmp_path}/runs/*"], {"fer": "fer_best"}, lambda *_: False
+    )
+    assert config.endswith(f"of_run.py:{runs[0]}")

@@ -19,7 +19,7 @@ def draw_features(features: dict[str, np.ndarray], classes, path: Path, title: s
     """
     board = np.full((len(features), FIRST, CELL, CELL), np.nan, np.float32)
     height, width = CELL * len(features) / 120, CELL * FIRST / 120  # about one dot per pixel
-    figure = new_figure(1.2 + width, 0.4 + height)
+    figure = new_figure(1.6 + width, 0.6 + height)
     axes = figure.subplots()
     for row, maps in enumerate(features.values()):
         for column in range(min(FIRST, maps.shape[-1])):
@@ -36,13 +36,21 @@ def draw_features(features: dict[str, np.ndarray], classes, path: Path, title: s
             )  # fmt: skip
     board = rearrange(board, "row column h w -> (row h) (column w)")
     axes.imshow(board, cmap="magma", vmin=0, vmax=1, interpolation="none")
-    labels = [f"{name}\n{'×'.join(map(str, maps.shape))}" for name, maps in features.items()]
+    labels = [f"{name}\n{_shape(maps)}" for name, maps in features.items()]
     axes.set_yticks([row * CELL + SIDE / 2 for row in range(len(labels))], labels, fontsize=7.5)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # inches: no letter at the edge
     save_figure(figure, path)
+
+
+def _shape(maps: np.ndarray) -> str:
+    """'12×12, 16 of 64': pixels, and how many features are shown."""
+    pixels, count = "×".join(map(str, maps.shape[:-1])), maps.shape[-1]
+    shown = f"{FIRST} of {count}" if count > FIRST else f"{count}"
+    return f"{pixels}, {shown}" if pixels else shown
 
 
 def _stretch(pixels: np.ndarray) -> np.ndarray:
@@ -52,33 +60,44 @@ def _stretch(pixels: np.ndarray) -> np.ndarray:
 
 
 def draw_heat(explanation, classes, path: Path, title: str) -> None:
-    """The face, Grad-CAM and occlusion over it, and the probabilities."""
+    """The face, Grad-CAM and occlusion over it, and the probabilities: four fields of one size.
+
+    The maps are the more transparent the less they say, so that the face stays visible.
+    """
     e = explanation
-    figure = new_figure(13.5, 3.7)
-    face, cam, occlusion, bars = figure.subplots(1, 4, width_ratios=(1, 1.15, 1.15, 0.9))
+    figure = new_figure(13.5, 4.1)
+    face, cam, occlusion, bars = figure.subplots(1, 4)
     for axes in (face, cam, occlusion):
         axes.imshow(e.face, cmap="gray", vmin=0, vmax=255)
         axes.set_xticks([])
         axes.set_yticks([])
     face.set_title("what the network sees")
     small = Image.fromarray(e.cam / (e.cam.max() or 1))
-    heat = small.resize(e.face.shape, Image.Resampling.BICUBIC)
-    picture = cam.imshow(np.asarray(heat), cmap="jet", alpha=0.45, vmin=0, vmax=1)
-    figure.colorbar(picture, ax=cam, shrink=0.75, label="share of the maximum")
+    heat = np.asarray(small.resize(e.face.shape, Image.Resampling.BICUBIC)).clip(0, 1)
+    _lay_over(cam, heat, 0.65 * heat, "turbo", (0, 1), "share of the maximum")
     cam.set_title(f"Grad-CAM of {e.cam_layer} ({'×'.join(map(str, e.cam.shape))})")
     far = np.abs(e.occlusion).max() or 1
-    picture = occlusion.imshow(e.occlusion, cmap="RdBu_r", alpha=0.55, vmin=-far, vmax=far)
-    figure.colorbar(picture, ax=occlusion, shrink=0.75, label=f"drop of P({classes[e.label]})")
+    alpha = 0.75 * np.abs(e.occlusion) / far
+    label = f"drop of P({classes[e.label]})"
+    _lay_over(occlusion, e.occlusion, alpha, "RdBu_r", (-far, far), label)
     occlusion.set_title("occlusion")
     colors = ["C0" if label == e.label else "lightgrey" for label in range(len(classes))]
     drawn = bars.barh(classes, e.probabilities, color=colors)
     bars.bar_label(drawn, fmt="{:.2f}", padding=3)
     bars.invert_yaxis()
-    bars.set(xlim=(0, 1.15), xticks=[])
+    bars.set(xlim=(0, 1.15), xticks=[], box_aspect=1)
     bars.set_title("probability")
     bars.spines[["top", "right", "bottom"]].set_visible(False)
     figure.suptitle(title)
     save_figure(figure, path)
+
+
+def _lay_over(axes, values, alpha, colors, ends, label):
+    """`values` over a picture, as opaque as `alpha` says, and what their colours mean below it."""
+    picture = axes.imshow(values, cmap=colors, vmin=ends[0], vmax=ends[1])
+    place = axes.inset_axes([0, -0.09, 1, 0.05])  # takes no room from the picture
+    axes.figure.colorbar(picture, cax=place, orientation="horizontal", label=label)
+    picture.set_alpha(alpha)
 
 
 def draw_filters(kernel: np.ndarray, path: Path, title: str) -> None:

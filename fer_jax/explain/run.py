@@ -24,12 +24,12 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     Of a video or webcam the first frame. Returns the exit code: 1 if there was no face, else 0.
     """
     inputs = inputs_lib.split(inputs)
-    found = check(config.predict, inputs)
+    found, c = check(config.predict, inputs), check_settings(config.explain)
     folder = weights_lib.choose(weights, workdir)
     if "," in str(weights):
         raise UserError(f"--mode=explain shows one net at a time, got --weights={weights}")
     classifier = weights_lib.load(folder)
-    c = check_settings(config.explain, classifier.card["classes"])
+    check_label(c["label"], classifier.card["classes"])
     print(f"weights: {folder}, trained on {classifier.card['trained_on']['name']}")
     files = inputs_lib.find(inputs).files
     pictures = images.read(files, max_pixels=found["max_pixels"], every=1, max_frames=1)
@@ -63,13 +63,17 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     return 0 if explained else 1
 
 
-def check_settings(settings, classes) -> dict:
+def check_label(label: str, classes) -> None:
+    """UserError unless `config.explain.label` is a class of the weights, or ''."""
+    if label and label not in classes:
+        raise UserError(
+            f"config.explain.label must be '' or one of {', '.join(classes)}, got {label!r}"
+        )
+
+
+def check_settings(settings) -> dict:
     """`config.explain` as a dict. UserError on a wrong value."""
     c = settings.to_dict()
-    if c["label"] and c["label"] not in classes:
-        raise UserError(
-            f"config.explain.label must be '' or one of {', '.join(classes)}, got {c['label']!r}"
-        )
     if c["faces"] < 1:
         raise UserError(f"config.explain.faces must be at least 1, got {c['faces']}")
     check_square(c["occlusion_size"], c["occlusion_stride"])

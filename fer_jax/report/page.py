@@ -8,7 +8,7 @@ import numpy as np
 from fer_jax.report import tables
 from fer_jax.report.tables import VIEW_WORDS
 from train_jax.metrics import wilson_interval
-from train_jax.report.figure import new_figure, svg, use_letters
+from train_jax.report.figure import explain_lines, new_figure, svg, use_letters
 from train_jax.report.page import Card, Cards, Picture, Pictures, Section, Text, png_uri
 from train_jax.report.run import Run, Score
 
@@ -31,7 +31,8 @@ def sections(run: Run) -> list[Section]:
         score_section(run.scores),
         Section("Confusion", [Pictures([Picture(svg(confusion(name, s, classes))) for name, s in
                                         splits.items()])]),
-        Section("Recall of each class", [Pictures([Picture(svg(recall(splits, classes)))])]),
+        Section("Recall of each class", [Pictures([Picture(svg(recall(name, s, classes)))
+                                                   for name, s in splits.items()])]),
     ]  # fmt: skip
     found.append(reliability_section(run.scores))
     return [*found, mistakes(run.workdir)]
@@ -48,30 +49,32 @@ def score_section(result: dict) -> Section:
 
 
 def confusion(name, scores, classes):
-    figure = new_figure(5.4, 5.2)
+    side = min(max(3.6, 1.6 + 0.5 * len(classes)), 10)  # inches
+    figure = new_figure(side, side)
     tables.draw_confusion(figure.subplots(), name, scores, classes)
     return figure
 
 
-def recall(splits, classes):
-    """Share of each class that is found, with 95 % Wilson intervals, a colour per split."""
-    figure = new_figure(6, 3.6)
+def recall(name, scores, classes):
+    """Share of each class that is found, with 95 % Wilson intervals, and the counts."""
+    matrix = np.array(scores["confusion"])
+    hits, counts = np.diag(matrix), matrix.sum(1)
+    shares = hits / np.maximum(counts, 1)
+    ends = [wilson_interval(int(h), int(n)) for h, n in zip(hits, counts, strict=True)]
+    errors = np.nan_to_num(np.abs(np.transpose(ends) - shares))  # nan: no example
+    figure = new_figure(5.2, 0.9 + 0.3 * len(classes))
     axes = figure.subplots()
-    height = 0.8 / len(splits)
-    for number, (name, scores) in enumerate(splits.items()):
-        matrix = np.array(scores["confusion"])
-        hits, counts = np.diag(matrix), matrix.sum(1)
-        shares = hits / np.maximum(counts, 1)
-        ends = [wilson_interval(int(h), int(n)) for h, n in zip(hits, counts, strict=True)]
-        places = np.arange(len(classes)) + (number - (len(splits) - 1) / 2) * height
-        errors = np.nan_to_num(np.abs(np.transpose(ends) - shares))  # nan: no example
-        axes.barh(places, shares, height * 0.9, xerr=errors, label=name,
-                  error_kw={"lw": 1, "ecolor": "dimgrey"})  # fmt: skip
-    axes.set_yticks(range(len(classes)), classes)
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 1), title="recall, with 95 % intervals")
+    places = range(len(classes))
+    axes.barh(places, shares, 0.75, xerr=errors, error_kw={"lw": 1, "ecolor": "dimgrey"})
+    axes.set_yticks(places, classes)
+    told = axes.twinx()  # shares the bars' places: what was found of how many
+    told.set_yticks(places, [f"{h:,} of {n:,}" for h, n in zip(hits, counts, strict=True)])
+    for side in (axes, told):
+        side.set_ylim(len(classes) - 0.4, -0.6)
+        side.tick_params(axis="y", length=0)
+        side.spines[["top", "right"]].set_visible(False)
+    axes.set(xlim=(0, 1), title=f"{name}: recall, with 95 % intervals")
     axes.grid(alpha=0.3, axis="x")
-    axes.legend(fontsize=8)
     return figure
 
 
@@ -85,7 +88,7 @@ def reliability_section(result: dict) -> Section:
         Picture(svg(reliability(f"{name}: ECE {s['ece']:.3f}", bins["plain"]))),
         Picture(svg(reliability(
             f"temperature {result['temperature']:.2f}: ECE {s['calibrated']['ece']:.3f}",
-            bins["calibrated"],
+            bins["calibrated"], legend=False,
         ))),
     ]  # fmt: skip
     words = (
@@ -96,7 +99,7 @@ def reliability_section(result: dict) -> Section:
     return Section("Reliability", [Text(words), Pictures(pictures), coverage])
 
 
-def reliability(title, bins):
+def reliability(title, bins, *, legend=True):
     """Accuracy by confidence, above the share of answers in each bin (Guo et al. 2017)."""
     counts = np.array([b["n"] for b in bins])
     edges = np.arange(len(bins)) / len(bins)
@@ -110,7 +113,8 @@ def reliability(title, bins):
     above.plot([b["confidence"] for b in used], accuracy, "o", ms=3, color="C3",
                label="at the mean confidence")  # fmt: skip
     above.set(ylim=(0, 1), ylabel="accuracy", title=title)
-    above.legend(fontsize=8)
+    if legend:
+        explain_lines(above, loc="upper left")
     below.bar(edges, counts / counts.sum(), **bars, color="grey")
     below.set(xlim=(0, 1), xlabel="confidence", ylabel="share")
     return figure

@@ -19,6 +19,8 @@ def describe(dataset, splits) -> str:
     return f"{source}\n{as_text(table)}"
 
 
+MOST_NUMBERS = 12  # classes up to which a confusion figure has numbers in it
+ON_LIGHT = "#010101"  # not black, which turns light on a dark page
 # config.eval.tta
 VIEW_WORDS = {
     "none": "single view",
@@ -80,15 +82,16 @@ def coverage(splits: dict) -> Table:
 
 
 def draw_confusion(axes, name: str, scores: dict, classes) -> None:
-    """In % of the true class, with counts."""
+    """In % of the true class, with counts, as long as there is room for them."""
     matrix = np.array(scores["confusion"])
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*matrix.shape):
+    for row, column in np.ndindex(*matrix.shape) if len(classes) <= MOST_NUMBERS else ():
+        count = matrix[row, column]
         axes.text(
-            column, row, f"{100 * share[row, column]:.0f} %\n{matrix[row, column]}",
+            column, row, f"{100 * share[row, column]:.0f} %\n{count}" if count else "0",
             ha="center", va="center", fontsize=8,
-            color="white" if share[row, column] > 0.5 else "black",
+            color="white" if share[row, column] > 0.5 else ON_LIGHT,
         )  # fmt: skip
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     axes.set_yticks(range(len(classes)), classes)

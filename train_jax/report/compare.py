@@ -1,6 +1,10 @@
 """Several runs of one task next to each other, as one page."""
 
-from train_jax.report.figure import new_figure, svg, tick_whole_numbers
+from typing import NamedTuple
+
+import numpy as np
+
+from train_jax.report.figure import explain_lines, new_figure, svg, tick_whole_numbers
 from train_jax.report.page import Picture, Pictures, Section, Text
 from train_jax.report.run import Run, Score, best_epoch, parameters
 from train_jax.report.table import Table
@@ -18,27 +22,72 @@ def comparison(runs: list[Run], scores: list[Score | None]) -> list[Section]:
 
 
 def table(runs, scores) -> Table:
-    """A row for each run, the best score first."""
+    """A row for each run, the best score first; the second column is what a phone shows beside the
+    name. Differences are from the run that is named first."""
     order = sorted(range(len(runs)), key=lambda i: -(scores[i].value if scores[i] else -1))
     monitor = {run.config["checkpoint"]["monitor"] for run in runs}
-    header = ["run", "parameters", "epochs", "best epoch", *sorted(monitor), "score [95 %]",
-              "baseline", "n", "time"]  # fmt: skip
+    pairs = [paired(runs[0], run) for run in runs]
+    told_apart = [f"minus {runs[0].name} [95 %]"] if any(pairs[1:]) else []
+    header = ["run", "score [95 %]", *told_apart, "baseline", "n", "parameters", "epochs",
+              "best epoch", *sorted(monitor), "time"]  # fmt: skip
     rows = []
-    for run, score in ((runs[i], scores[i]) for i in order):
-        best = best_epoch(run)
+    for i in order:
+        run, score, best = runs[i], scores[i], best_epoch(runs[i])
         values = [f"{run.history[best - 1][m]:.4f}" if best else "-" for m in sorted(monitor)]
-        told = (
+        against = (
             [score.text(), f"{score.baseline:.{score.digits}f}", f"{score.n:,}"]
             if score
             else ["not scored", "-", "-"]
         )
+        difference = [pairs[i].text() if pairs[i] and i else "-"] * len(told_apart)
         seconds = duration(sum(row["seconds"] for row in run.history))
         rows.append(
-            [run.name, parameters(run), str(len(run.history)), str(best or "-"), *values,
-             *told, seconds]
+            [run.name, against[0], *difference, *against[1:], parameters(run),
+             str(len(run.history)), str(best or "-"), *values, seconds]
         )  # fmt: skip
     named = sorted({score.name for score in scores if score})
-    return Table(header, rows, range(1, len(header)), f"Score: {', '.join(named) or 'none yet'}.")
+    note = f"Score: {', '.join(named) or 'none yet'}."
+    if told_apart:
+        n = next(pair.n for pair in pairs[1:] if pair)
+        note += (
+            f" Minus {runs[0].name}: the mean difference on the same {n:,} examples, whose paired "
+            "interval (normal approximation) is narrower than those of the two scores. An interval "
+            "that holds 0 tells no difference; each training with another seed differs, too."
+        )
+    return Table(header, rows, range(1, len(header)), note)
+
+
+class Paired(NamedTuple):
+    """The mean of b - a over the examples that both were scored on, with its 95 % interval."""
+
+    n: int
+    mean: float
+    half: float  # width of the interval
+    better: int  # examples on which b scores higher
+    worse: int
+
+    def text(self) -> str:
+        low, high = self.mean - self.half, self.mean + self.half
+        return (
+            f"{self.mean:+.4f} [{low:+.4f}, {high:+.4f}] ({self.better:,} better, "
+            f"{self.worse:,} worse)"
+        )
+
+
+def paired(a: Run, b: Run) -> Paired | None:
+    """b - a on the last split; None unless both runs tell the scores of the same examples."""
+    if not a.scores or not b.scores or a.scores["sha256"] != b.scores["sha256"]:
+        return None
+    split = list(b.scores["splits"])[-1]
+    first, second = (run.outcomes.get(split) for run in (a, b))
+    if first is None or second is None or first.shape != second.shape or len(first) < 2:
+        return None
+    difference = second.astype(np.float64) - first
+    half = 1.96 * float(difference.std(ddof=1)) / len(difference) ** 0.5
+    return Paired(
+        len(difference), float(difference.mean()), half,
+        int((difference > 0).sum()), int((difference < 0).sum()),
+    )  # fmt: skip
 
 
 def warnings(runs) -> list[Text]:
@@ -70,7 +119,7 @@ def score_picture(runs, scores) -> list[Pictures]:
     axes.set_yticks(range(len(shown)), [run.name for run, _ in shown])
     axes.margins(y=0.15)
     axes.grid(alpha=0.3, axis="x")
-    axes.set_title("score with 95 % interval; ×: baseline", fontsize=10)
+    axes.set_title("score with 95 % interval; ×: baseline")
     return [Pictures([Picture(svg(figure))])]
 
 
@@ -100,7 +149,7 @@ def histories(runs) -> list:
     names = [n for n in with_rows[0].history[0] if f"val_{n}" in with_rows[0].history[0]]
     pictures = []
     for name in names:
-        figure = new_figure(6, 4)
+        figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
         for number, run in enumerate(with_rows):
             epochs = [row["epoch"] for row in run.history]
@@ -112,6 +161,7 @@ def histories(runs) -> list:
         axes.set(xlabel="epoch", title=f"{name}: validation (dotted: training)")
         tick_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if name == names[0]:  # once, for all
+            explain_lines(axes)
         pictures.append(Picture(svg(figure)))
     return [Pictures(pictures)]

@@ -53,6 +53,11 @@ def tick_whole_numbers(axis):
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
+def explain_lines(axes, **settings):
+    """A legend without a frame, whose white would shine on a dark page."""
+    axes.legend(frameon=False, fontsize=8, **settings)
+
+
 def save_figure(figure, path: Path):
     """Writes a PNG or an SVG, as the name says, and the folder it goes into."""
     path.parent.mkdir(exist_ok=True)
@@ -63,14 +68,19 @@ def save_figure(figure, path: Path):
 
 
 def svg(figure) -> str:
-    """The figure as an <svg> element that fits its place; letters are outlines, so that they look
-    the same everywhere."""
+    """The figure as an <svg> element, as wide as it was made where there is room, so that letters
+    have one size in all figures. They are outlines, and look the same everywhere. What is black
+    takes the colour of the page's text, and the background that of the page."""
     import matplotlib
 
     buffer = io.StringIO()
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set_visible(False)
     with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg")
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    return re.sub(r' (?:width|height)="[^"]*pt"', "", text, count=2)
+    text = re.sub(r"(stroke|fill): #000000", r"\1: currentColor", text)
+    text = re.sub(r' (?:width|height)="[^"]*pt"', "", text, count=2)
+    return text.replace("<svg", f'<svg style="width: {96 * figure.get_figwidth():.0f}px"', 1)

@@ -50,6 +50,16 @@ class Cards(NamedTuple):
     cards: list[Card]
 
 
+class Fold(NamedTuple):
+    """Parts that are folded away."""
+
+    summary: str
+    parts: Sequence["Part"]
+
+    def kinds(self):
+        return kinds(self.parts)
+
+
 class Details(NamedTuple):
     """Text that is folded away, in a fixed-width font."""
 
@@ -57,7 +67,12 @@ class Details(NamedTuple):
     text: str
 
 
-Part = Text | Facts | Table | Pictures | Cards | Details
+Part = Text | Facts | Table | Pictures | Cards | Fold | Details
+
+
+def kinds(parts: Sequence[Part]) -> list[tuple[str, Part]]:
+    """(name of its type, part) of each, for the template."""
+    return [(type(part).__name__, part) for part in parts]
 
 
 class Section(NamedTuple):
@@ -65,8 +80,7 @@ class Section(NamedTuple):
     parts: Sequence[Part]
 
     def kinds(self):
-        """(name of its type, part) of each, for the template."""
-        return [(type(part).__name__, part) for part in self.parts]
+        return kinds(self.parts)
 
 
 class Font(NamedTuple):

@@ -2,18 +2,23 @@
 
 import json
 import statistics
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from train_jax import early_stop, plateau
 from train_jax.report.figure import new_figure, svg
-from train_jax.report.page import Details, Facts, Picture, Pictures, Section, Text
+from train_jax.report.page import Details, Facts, Fold, Picture, Pictures, Section, Text
 from train_jax.report.table import Table
 from train_jax.report.tables import draw_curve
 from train_jax.run.errors import UserError
 from train_jax.run.log import duration, read_csv
 from train_jax.run.workdir import read_config
+
+OUTCOMES = "outcomes.npz"
 
 
 class Run(NamedTuple):
@@ -25,6 +30,8 @@ class Run(NamedTuple):
     history: list[dict]  # metrics.csv, [] before the first epoch
     scores: dict | None  # eval.json
     model: str  # model.txt, '' if it is not there
+    # outcomes.npz: by split the main score of each example, f32[N], in the order of the data
+    outcomes: dict[str, np.ndarray] = {}  # noqa: RUF012, nobody changes it
 
     @property
     def config(self) -> dict:
@@ -60,7 +67,7 @@ def read_run(workdir: Path, update: Callable[[dict], dict] | None = None) -> Run
     """UserError if there is no run, or a file of it is not what a run writes. `update`: see
     workdir.read_config."""
     record = read_config(workdir, update)
-    history, scores = [], None
+    history, scores, outcomes = [], None, {}
     path = workdir / "metrics.csv"
     try:
         if path.exists():
@@ -71,13 +78,17 @@ def read_run(workdir: Path, update: Callable[[dict], dict] | None = None) -> Run
         if path.exists():
             scores = json.loads(path.read_text(encoding="utf-8"))
             scores["splits"], scores["data"], scores["sha256"]  # noqa: B018, KeyError or TypeError
-    except (ValueError, KeyError, TypeError) as error:
+        path = workdir / OUTCOMES
+        if path.exists():
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                outcomes = dict(arrays)
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is not what a run writes ({error!r}): run --mode=train or --mode=eval again"
         ) from error
     path = workdir / "model.txt"
     model = path.read_text(encoding="utf-8") if path.exists() else ""
-    return Run(workdir, workdir.resolve().name, record, history, scores, model)
+    return Run(workdir, workdir.resolve().name, record, history, scores, model, outcomes)
 
 
 def best_epoch(run: Run) -> int | None:
@@ -114,22 +125,25 @@ def stopped_early(run: Run) -> bool:
 
 
 def what_was_run(run: Run) -> Section:
-    """Command, versions, data; and where the config differs from the base config of the task."""
+    """Command and data; and folded away where the config differs from the base config of the task,
+    hashes and versions."""
     r, identity = run.record, run.record["identity"]
     versions = ", ".join(f"{name} {version}" for name, version in r.get("versions", {}).items())
-    rows = [
+    facts = [
         ("command", r.get("command", "")),
         ("started", r.get("started", "")),
+        ("seed", str(run.config["train"]["seed"])),
+        ("data", str(identity.get("data", ""))),
+    ]
+    rows = [
         ("commit", r.get("git_commit", "")),
         ("versions", versions),
         ("machine", r.get("machine", "")),
-        ("seed", str(run.config["train"]["seed"])),
-        ("data", str(identity.get("data", ""))),
     ]
     rows += [(key, str(value)) for key, value in identity.items() if "sha256" in key]
     if run.scores:
         rows.append(("sha256 of all splits", run.scores["sha256"]))
-    parts = [Facts(rows)]
+    parts = [Facts(facts)]
     if run.record.get("differs") is not None:  # runs of before 2026-11-26 do not say
         base = f"configs/{run.config['task']}_base.py"
         changed = [
@@ -137,10 +151,11 @@ def what_was_run(run: Run) -> Section:
             for d in run.record["differs"]
         ]
         if changed:
-            parts.append(Text(f"Settings that differ from {base}:"))
-            parts.append(Table(["field", "base", "this run"], changed))
+            table = Table(["field", "base", "this run"], changed)
+            parts.append(Fold(f"{len(changed)} settings that differ from {base}", [table]))
         else:
             parts.append(Text(f"All settings are of {base}."))
+    parts.append(Fold("versions, machine and hashes", [Facts(rows)]))
     return Section(
         "What was run", [*parts, Details("the whole config", json.dumps(run.config, indent=1))]
     )
@@ -161,16 +176,23 @@ def history(run: Run) -> Section:
         words.append("The plateau never cut the learning rate.")
     if stopped:
         words.append(f"Stopped early after epoch {len(run.history)}.")
-    marks = {"best epoch": ([best], "C2", "--"), "plateau cut": (cuts, "C3", ":")}
+    marks = {"evaluated": ([best], "C2", "--"), "plateau cut": (cuts, "C3", ":")}
     marks["early stop"] = ([len(run.history)] if stopped else [], "black", "-.")
     names = [n for n in run.history[0] if f"val_{n}" in run.history[0]] or ["loss", "accuracy"]
-    pictures = [Picture(svg(_curve(run.history, name, marks))) for name in [*names, "lr"]]
+    rates = {row["lr"] for row in run.history}
+    if len(rates) == 1:
+        words.append(f"The learning rate is {rates.pop():.3g} throughout.")
+    else:
+        names.append("lr")
+    pictures = [
+        Picture(svg(_curve(run.history, name, marks, legend=name == names[0]))) for name in names
+    ]
     return Section("History", [Text(" ".join(words)), Pictures(pictures)])
 
 
-def _curve(rows, name, marks):
-    figure = new_figure(4.6, 3.3)
-    draw_curve(figure.subplots(), rows, name, marks)
+def _curve(rows, name, marks, *, legend):
+    figure = new_figure(3.45, 2.8)
+    draw_curve(figure.subplots(), rows, name, marks, legend=legend)
     return figure
 
 

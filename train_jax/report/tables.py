@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from train_jax.report.figure import new_figure, save_figure, tick_whole_numbers
+from train_jax.report.figure import explain_lines, new_figure, save_figure, tick_whole_numbers
 from train_jax.run.files import write_atomically
 
 
@@ -34,7 +34,7 @@ def write_model_table(workdir: Path, model, init):
     print(f"model: {name}, {count:,} parameters ({workdir}/model.txt)")
 
 
-def draw_curve(axes, rows, name: str, marks) -> None:
+def draw_curve(axes, rows, name: str, marks, *, legend: bool) -> None:
     """A column of metrics.csv and its val_ by epoch; `marks` is {label: (epochs, color, ls)}."""
     epochs = [row["epoch"] for row in rows]
     style = ".-" if len(rows) < 40 else "-"
@@ -52,7 +52,8 @@ def draw_curve(axes, rows, name: str, marks) -> None:
     axes.set(xlabel="epoch", title="learning rate" if name == "lr" else name.replace("_", " "))
     tick_whole_numbers(axes.xaxis)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    if legend:  # once, where several curves have the same
+        explain_lines(axes)
 
 
 def draw_history(workdir: Path, history, best_epoch, data_name):
@@ -60,6 +61,6 @@ def draw_history(workdir: Path, history, best_epoch, data_name):
     figure = new_figure(13, 4)
     marks = {f"evaluated: epoch {best_epoch}": ([best_epoch], "C2", "--")}
     for axes, name in zip(figure.subplots(1, 3), ("accuracy", "loss", "lr"), strict=True):
-        draw_curve(axes, history, name, marks)
+        draw_curve(axes, history, name, marks, legend=name == "accuracy")
     figure.suptitle(f"{workdir.name} on {data_name}")
     save_figure(figure, workdir / "figures" / "history.png")

@@ -56,8 +56,8 @@ def write_report(
             print(score.verdict())
             own[0] = own[0]._replace(parts=[Text(score.verdict()), *own[0].parts])
         about = report_run.what_was_run(run)
-        rest = [report_run.model(run), report_run.timing(run)]
-        pages = [*own[:1], about, report_run.history(run), *own[1:], *rest]
+        rest = [report_run.model(run), report_run.timing(run), about]
+        pages = [*own[:1], report_run.history(run), *own[1:], *rest]
     else:
         folders = [str(run.workdir.resolve()) for run in runs]
         if len(set(folders)) < len(folders):

@@ -220,8 +220,8 @@ def test_the_pictures_show_what_they_were_given(tmp_path, monkeypatch):
         real_save(figure, path)
 
     monkeypatch.setattr(figures, "save_figure", save)
-    figures.draw_features(e.features, tmp_path / "features.png", "title")
-    figures.draw_heat(e, tmp_path / "heat.png", "title")
+    figures.draw_features(e.features, CLASSES, tmp_path / "features.png", "title")
+    figures.draw_heat(e, CLASSES, tmp_path / "heat.png", "title")
     kernel = np.asarray(variables["params"]["Conv_0"]["kernel"])
     figures.draw_filters(kernel, tmp_path / "filters.png", "title")
     for name in saved:
@@ -230,17 +230,27 @@ def test_the_pictures_show_what_they_were_given(tmp_path, monkeypatch):
 
     (axes,) = saved["features"].axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels[:2] == ["Conv_0\n48×48×3", "ReLU_0\n48×48×3"] and labels[-1] == "Dense_1\n7"
+    assert labels[:2] == ["Conv_0\n48×48, 3", "ReLU_0\n48×48, 3"] and labels[-1] == "Dense_1\n7"
     board = np.asarray(axes.images[0].get_array())
     first = e.features["Conv_0"][..., 1]
     np.testing.assert_allclose(
         board[:48, 51 : 51 + 48], (first - first.min()) / np.ptp(first), rtol=1e-5, atol=1e-6
     )
     assert np.isnan(np.ma.filled(board[:48, 3 * 51 :], np.nan)).all()  # three features, not 16
-    row = labels.index("MaxPool_1\n12×12×20") * 51
+    row = labels.index("MaxPool_1\n12×12, 16 of 20") * 51
     assert not np.isnan(np.ma.filled(board[row : row + 48, 15 * 51 : 15 * 51 + 48], np.nan)).any()
     texts = [t.get_text() for t in axes.texts]
     logits = e.features["Dense_1"]
     assert texts[-7:] == [f"{c}\n{v:.2g}" for c, v in zip(CLASSES, logits, strict=True)]
     assert len(saved["filters"].axes) == 3
-    assert CLASSES[e.label] in " ".join(a.get_ylabel() for a in saved["heat"].axes)
+    face, cam, occlusion, bars, *_ = saved["heat"].axes
+    boxes = [axes.get_window_extent() for axes in (face, cam, occlusion, bars)]
+    for box in boxes:  # all of one size, on one line
+        assert (box.height, box.y0) == pytest.approx((boxes[0].height, boxes[0].y0))
+        assert box.width == pytest.approx(box.height, rel=1e-3)
+    bar_of = {axes: axes.child_axes[0].get_xlabel() for axes in (cam, occlusion)}
+    assert bar_of[cam] == "share of the maximum" and CLASSES[e.label] in bar_of[occlusion]
+    for axes in (cam, occlusion):
+        over = axes.images[1]
+        least = np.unravel_index(np.abs(np.asarray(over.get_array())).argmin(), over.get_size())
+        assert over.get_alpha()[least] < 0.05 and over.get_alpha().max() <= 0.75

@@ -101,7 +101,6 @@ def test_without_a_face_the_exit_code_is_1(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"explain__label": "joy"}, "explain.label must be .* got 'joy'"),
         ({"explain__faces": 0}, "explain.faces must be at least 1, got 0"),
         ({"explain__occlusion_size": 50}, "occlusion_size <= 48"),
         ({"predict__detector": "cnn"}, "predict.detector"),
@@ -111,3 +110,9 @@ def test_a_wrong_setting_is_named_before_anything_is_read(folder, tmp_path, fiel
     with pytest.raises(UserError, match=words):
         modes.explain(make_config(**fields), tmp_path / "out", weights="nowhere", inputs="x.png")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_label_that_the_weights_do_not_know_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="explain.label must be .*neutral, got 'joy'"):
+        modes.explain(make_config(explain__label="joy"), tmp_path / "out", weights=str(folder),
+                      inputs="x.png")  # fmt: skip

@@ -97,7 +97,7 @@ def test_an_eval_json_of_an_older_version_has_no_reliability(run):
 
 def test_recall_bars_have_wilson_intervals(run):
     scores = run[0].scores["splits"]["test"]
-    (axes,) = report_html.recall({"test": scores}).axes
+    axes, told = report_html.recall("test", scores, CLASSES).axes
     confusion = np.array(scores["confusion"])
     bars = axes.containers[-1].patches
     segments = [line for c in axes.collections for line in c.get_segments()]
@@ -108,6 +108,32 @@ def test_recall_bars_have_wilson_intervals(run):
         expected = wilson_interval(hits, n) if n else (0, 0)
         assert (low, high) == pytest.approx(expected, abs=1e-9)
     assert [t.get_text() for t in axes.get_yticklabels()] == list(CLASSES)
+    counts = [f"{confusion[k, k]} of {confusion[k].sum()}" for k in range(7)]
+    assert [t.get_text() for t in told.get_yticklabels()] == counts
+    assert axes.get_ylim() == told.get_ylim()
+    assert list(axes.get_yticks()) == list(told.get_yticks())
+
+
+def test_the_confusion_figure_has_counts_beside_percentages(run):
+    scores = run[0].scores["splits"]["test"]
+    (axes,) = report_html.confusion("test", scores, CLASSES).axes
+    confusion = np.array(scores["confusion"])
+    shares = 100 * confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    cells = zip(shares.flat, confusion.flat, strict=True)
+    expected = [f"{s:.0f} %\n{n}" if n else "0" for s, n in cells]
+    assert [t.get_text() for t in axes.texts] == expected
+    many = scores | {"confusion": np.eye(50, dtype=int).tolist()}
+    (axes,) = report_html.confusion("test", many, [f"c{i}" for i in range(50)]).axes
+    assert not axes.texts and max(axes.figure.get_size_inches()) <= 10
+
+
+def test_whether_each_image_is_right_is_kept(run):
+    run, splits, logits = run
+    with np.load(run.workdir / "outcomes.npz") as found:
+        assert {*found} == {*splits}
+        for name, faces in splits.items():
+            right = logits[len(faces.labels)].argmax(1) == faces.labels
+            np.testing.assert_array_equal(found[name], right)
 
 
 def test_the_bins_of_the_diagram_are_those_of_the_answers(run):

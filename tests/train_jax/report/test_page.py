@@ -21,6 +21,7 @@ from train_jax.report.page import (
     Cards,
     Details,
     Facts,
+    Fold,
     Picture,
     Pictures,
     Section,
@@ -146,8 +147,8 @@ def test_a_page_says_what_was_run_and_stands_alone(tmp_path):
         "30 s (median), the slowest 50", "toys/s 300 (median",
     ):  # fmt: skip
         assert part in words, part
-    assert page.tags.count("svg") == 3  # loss, accuracy, learning rate
-    order = [words.index(t) for t in ("own text", "command", "5 epochs;", "median")]
+    assert page.tags.count("svg") == 2  # loss, accuracy: the learning rate is a number
+    order = [words.index(t) for t in ("own text", "5 epochs;", "median", "command", "abc")]
     assert order == sorted(order)
 
 
@@ -198,7 +199,7 @@ def test_plateau_cuts_and_early_stop(tmp_path):
     words = report_run.history(run).parts[0].text
     assert words == (
         "5 epochs; epoch 2, the best by val_loss, is evaluated. Plateau: learning rate × 0.5 after "
-        "epoch 4. Stopped early after epoch 5."
+        "epoch 4. Stopped early after epoch 5. The learning rate is 0.1 throughout."
     )
 
 
@@ -229,7 +230,7 @@ def test_curves_carry_their_marks():
     rows = [{"epoch": e, "loss": 4.0 - e, "val_loss": 5.0 - e, "lr": 0.1} for e in (1, 2, 3)]
     marks = {"best epoch": ([2], "C2", "--"), "plateau cut": ([1, 3], "C3", ":")}
     axes = new_figure(4, 3).subplots()
-    draw_curve(axes, rows, "loss", marks)
+    draw_curve(axes, rows, "loss", marks, legend=True)
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_array_equal(lines["train"].get_ydata(), [3, 2, 1])
     np.testing.assert_array_equal(lines["validation"].get_ydata(), [4, 3, 2])
@@ -239,6 +240,28 @@ def test_curves_carry_their_marks():
     assert red == [1, 3]
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["train", "validation", "best epoch", "plateau cut"]
+
+
+def test_a_changing_rate_is_a_curve_and_the_legend_is_there_once(tmp_path):
+    run = read_run(tmp_path)
+    rows = [row | {"lr": 0.1 / row["epoch"]} for row in run.history]
+    text, pictures = report_run.history(run._replace(history=rows)).parts
+    assert "throughout" not in text.text and len(pictures.pictures) == 3
+    assert len(report_run.history(run).parts[1].pictures) == 2
+    with_legend = [len(picture.svg) for picture in pictures.pictures]
+    assert with_legend[0] > 1.2 * max(with_legend[1:])
+
+
+def test_hashes_and_settings_are_folded_away(tmp_path):
+    path = make_run(tmp_path / "run") / "config.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"differs": [{"field": "a.b", "old": 1, "new": 2}]}))
+    parts = report_run.what_was_run(report_run.read_run(path.parent)).parts
+    folded = {part.summary: part.parts for part in parts if isinstance(part, Fold)}
+    assert folded["1 settings that differ from configs/toy_base.py"][0].rows == [["a.b", "1", "2"]]
+    facts = dict(folded["versions, machine and hashes"][0].rows)
+    assert facts["train_sha256"] == "ab" * 32 and facts["sha256 of all splits"] == "cd" * 32
+    assert "ab" * 32 not in str([part for part in parts if isinstance(part, Facts)])
 
 
 def test_a_page_shows_what_differs_from_the_base(tmp_path):
@@ -276,6 +299,53 @@ def test_a_comparison_puts_the_best_first_and_names_the_differences(tmp_path):
     assert page.tags.count("svg") == 3  # scores, loss, accuracy
 
 
+def with_outcomes(run, values):
+    np.savez(run / "outcomes.npz", test=np.array(values, np.float32))
+    return run
+
+
+def test_a_comparison_tells_the_paired_difference_on_the_same_examples(tmp_path):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, 50))
+    one, other = (
+        with_outcomes(make_run(tmp_path / name), values) for name, values in (("a", a), ("b", b))
+    )
+    page = read(report(one, other)).words()
+    mean, half = np.mean(b - a), 1.96 * np.std(b - a, ddof=1) / 50**0.5
+    expected = f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
+    better, worse = ((b > a).sum(), (b < a).sum())
+    assert f"{expected} ({better} better, {worse} worse)" in page
+    assert "minus a [95 %]" in page and "same 50 examples" in page
+    runs = [report_run.read_run(run) for run in (one, other)]
+    table = report_compare.table(runs, [main_score(run.scores) for run in runs])
+    assert table.header[:3] == ["run", "score [95 %]", "minus a [95 %]"]
+    assert {row[0]: row[2] == "-" for row in table.rows} == {"a": True, "b": False}
+
+
+def test_no_paired_difference_where_the_examples_are_others(tmp_path):
+    one = with_outcomes(make_run(tmp_path / "one"), [0, 1, 1])
+    scores = {"splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "00" * 32}
+    for number, (values, changes) in enumerate(
+        [([0, 1], {}), ([0, 1, 1], {"scores": scores}), (None, {})]
+    ):
+        other = make_run(tmp_path / f"other{number}", **changes)
+        if values:
+            with_outcomes(other, values)
+        assert "minus" not in read(report(one, other)).words()
+
+
+def test_damaged_outcomes_are_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    for content in (
+        b"",
+        b"PK hello",
+        (with_outcomes(run, [0, 1]) / "outcomes.npz").read_bytes()[:-9],
+    ):
+        (run / "outcomes.npz").write_bytes(content)
+        with pytest.raises(UserError, match="outcomes.npz"):
+            report(run)
+
+
 def test_runs_on_other_data_are_told_apart(tmp_path):
     one = make_run(tmp_path / "one")
     other = make_run(tmp_path / "other", identity={"data": "toys", "train_sha256": "ef" * 32})
@@ -294,7 +364,10 @@ def test_a_run_that_is_not_scored_comes_last(tmp_path):
     ]
     table = report_compare.table(runs, [None, main_score(runs[1].scores)])
     assert [row[0] for row in table.rows] == ["b", "a"]
-    assert "not scored" in table.rows[1] and table.rows[1][2] == "0"
+    assert (
+        "not scored" in table.rows[1]
+        and dict(zip(table.header, table.rows[1], strict=True))["epochs"] == "0"
+    )
 
 
 def test_the_same_run_twice_is_refused(tmp_path):
@@ -311,7 +384,8 @@ def test_every_kind_of_part_is_shown_and_escaped(tmp_path):
     figure.subplots().set_title("A&B")
     sections = [
         Section("Empty", []),
-        Section("One", [Text("a<b"), Facts([("name<", "value<")]), Details("more<", "x\n  y<")]),
+        Section("One", [Text("a<b"), Facts([("name<", "value<")]), Details("more<", "x\n  y<"),
+                        Fold("fold<", [Text("inner<"), Fold("deep<", [Text("inmost<")])])]),
         Section("Two", [
             Table(["h<"], [["c<"]], (0,), "note<"),
             Pictures([Picture(svg(figure), "caption<")]),
@@ -323,6 +397,7 @@ def test_every_kind_of_part_is_shown_and_escaped(tmp_path):
     page = read(tmp_path / "page.html")
     words = page.words()
     for part in ("t<", "s<", "a<b", "name< value<", "more<", "y<", "h<", "c<", "note<",
+                 "fold< inner< deep< inmost<",
                  "caption<", "line< two<"):  # fmt: skip
         assert part in words, part
     assert "Empty" not in words
@@ -343,5 +418,7 @@ def test_svg_fits_its_place_and_is_the_same_each_time():
     assert text.startswith("<svg") and text.rstrip().endswith("</svg>")
     start = text[: text.index(">")]
     assert "viewBox" in start and " width=" not in start and " height=" not in start
+    assert 'style="width: 288px"' in start  # 3 inches: letters have one size in all figures
+    assert "stroke: currentColor" in text and "#000000" not in text and "fill: #ffffff" not in text
     assert "<metadata>" not in text and "<?xml" not in text
     assert text == draw()
