@@ -65,8 +65,13 @@ def draw_heat(explanation, classes, path: Path, title: str) -> None:
     The maps are the more transparent the less they say, so that the face stays visible.
     """
     e = explanation
-    figure = new_figure(13.5, 4.1)
-    face, cam, occlusion, bars = figure.subplots(1, 4)
+    figure = new_figure(13.5, 4.3)
+    figure.set_layout_engine("none")  # which would make room for each field on its own
+    places = {"left": 0.01, "right": 0.97, "bottom": 0.17, "top": 0.84, "wspace": 0.07}
+    face, cam, occlusion, names, bars = figure.subplots(
+        1, 5, width_ratios=(1, 1, 1, 0.22, 1), gridspec_kw=places
+    )
+    names.set_axis_off()  # the room of the names of the bars
     for axes in (face, cam, occlusion):
         axes.imshow(e.face, cmap="gray", vmin=0, vmax=255)
         axes.set_xticks([])
@@ -94,9 +99,13 @@ def draw_heat(explanation, classes, path: Path, title: str) -> None:
 
 def _lay_over(axes, values, alpha, colors, ends, label):
     """`values` over a picture, as opaque as `alpha` says, and what their colours mean below it."""
+    from matplotlib.ticker import MaxNLocator  # here, as in figure.py
+
     picture = axes.imshow(values, cmap=colors, vmin=ends[0], vmax=ends[1])
     place = axes.inset_axes([0, -0.09, 1, 0.05])  # takes no room from the picture
-    axes.figure.colorbar(picture, cax=place, orientation="horizontal", label=label)
+    axes.figure.colorbar(
+        picture, cax=place, orientation="horizontal", label=label, ticks=MaxNLocator(4)
+    )
     picture.set_alpha(alpha)
 
 

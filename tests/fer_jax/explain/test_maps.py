@@ -243,7 +243,7 @@ def test_the_pictures_show_what_they_were_given(tmp_path, monkeypatch):
     logits = e.features["Dense_1"]
     assert texts[-7:] == [f"{c}\n{v:.2g}" for c, v in zip(CLASSES, logits, strict=True)]
     assert len(saved["filters"].axes) == 3
-    face, cam, occlusion, bars, *_ = saved["heat"].axes
+    face, cam, occlusion, _, bars, *_ = saved["heat"].axes
     boxes = [axes.get_window_extent() for axes in (face, cam, occlusion, bars)]
     for box in boxes:  # all of one size, on one line
         assert (box.height, box.y0) == pytest.approx((boxes[0].height, boxes[0].y0))
