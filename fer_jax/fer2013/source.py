@@ -40,6 +40,7 @@ FORMS = (
 class Source(NamedTuple):
     form: str  # 'folder', 'zip', 'tar', 'csv' or 'parquet'
     path: Path
+    beside: tuple[str, ...] = ()  # what else lies in the folder that was given, and is not read
 
 
 class Data(NamedTuple):
@@ -135,7 +136,9 @@ def _find_in_folder(folder: Path, depth: int = 0) -> Source | None:
             "Give the path of the one that is meant."
         )
     if found:
-        return found[0]
+        used = {found[0].path.name, ferplus.NAME}
+        others = () if found[0].path == folder else (n for n in names if n not in used)
+        return found[0]._replace(beside=tuple(others))
     folders = [folder / name for name in names if (folder / name).is_dir()]
     with entries.readable(folder):
         filled = [inside for inside in folders if any(p.is_file() for p in inside.iterdir())]
@@ -214,6 +217,8 @@ def read(
             found[item.split].append((label, pixels, votes.tobytes()))
             progress(count)
         notes = list(opened.notes)
+    if source.beside:
+        notes.append(f"{source.path.parent}: also there, and not read: {listing(source.beside)}.")
     if refused:
         _refuse(refused, source.path)
     if not found:

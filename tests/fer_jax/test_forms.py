@@ -108,7 +108,7 @@ def test_the_train_csv_of_the_competition(tmp_path):
     path = write_csv(tmp_path / "train.csv", rows, header="emotion,pixels")
     assert_splits(read(path), rows)
     (tmp_path / "test.csv").write_text("pixels\n")
-    assert source.find(tmp_path) == source.Source("csv", path)  # alone in its folder
+    assert source.find(tmp_path) == source.Source("csv", path, ("test.csv",))
     whole = write_csv(tmp_path / "icml_face_data.csv", sample())
     assert source.find(tmp_path).path == whole  # which has those rows, too
     with pytest.raises(UserError, match="no column usage"):
@@ -342,6 +342,14 @@ def test_votes_come_through_the_cache_and_the_split(tmp_path, monkeypatch):
     assert (faces.votes.argmax(1) == faces.labels).all() and len(faces.labels) == 12
     train, valid = data.split_validation(faces, fraction=0.5, seed=0)
     assert (train.votes.argmax(1) == train.labels).all() and len(valid.votes) == len(valid.labels)
+
+
+def test_what_lies_beside_the_source_is_told(tmp_path):
+    write_folder(tmp_path, {f"faces/{name}": data for name, data in tree(sample()).items()})
+    write_folder(tmp_path, {"more/happy/a.png": GOOD, ".hidden/a": b"", "LICENCE": b""})
+    found = source.read(source.find(tmp_path))
+    assert_splits(found.splits, sample())
+    assert found.notes == (f"{tmp_path}: also there, and not read: 'LICENCE', 'more'.",)
 
 
 # The name

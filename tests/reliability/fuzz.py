@@ -24,10 +24,14 @@ from random import Random
 
 # target -> (module, share of the trials). A trial of csv takes 2 ms, of weights 30 ms.
 TARGETS = {
-    "csv": ("faces_targets", 0.22),
-    "zip": ("faces_targets", 0.18),
-    "folder": ("faces_targets", 0.10),
-    "photo": ("faces_targets", 0.10),
+    "csv": ("faces_targets", 0.18),
+    "zip": ("faces_targets", 0.14),
+    "folder": ("faces_targets", 0.08),
+    "photo": ("faces_targets", 0.06),
+    "tar": ("forms_targets", 0.06),
+    "ferplus": ("forms_targets", 0.04),
+    "parquet": ("forms_targets", 0.02),
+    "resize": ("forms_targets", 0.02),
     "tsv": ("text_targets", 0.11),
     "pairs": ("text_targets", 0.11),
     "corpora": ("text_targets", 0.06),

@@ -17,11 +17,11 @@ USAGES = {"Training": "train", "PublicTest": "PublicTest", "PrivateTest": "Priva
 Rows = list[tuple[str, int, bytes]]  # (split, label, 2304 pixels), sorted
 
 
-def rows_of(splits) -> Rows:
+def rows_of(data) -> Rows:
     """What source.read gave."""
     return sorted(
         (split, int(label), image.tobytes())
-        for split, (images, labels) in splits.items()
+        for split, (images, labels) in data.splits.items()
         for image, label in zip(images, labels, strict=True)
     )
 
@@ -95,20 +95,106 @@ def face(data: bytes) -> bytes | None:
     return image.tobytes() if image.ndim == 2 else None
 
 
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLITS |= dict.fromkeys(("valid", "validation", "val"), "valid")
+JUNK = "__macosx thumbs.db ehthumbs.db desktop.ini @eadir $recycle.bin".split()
+
+
 def tree_rows(files: dict[str, bytes]) -> Rows | None:
-    """Of {train/<class>/name: content} and test/..."""
-    found = []
+    """Of {split/<class>/name: content} or {<class>/name: content}, in one folder or not."""
+    entries = {}
     for path, data in files.items():
-        parts = path.split("/")
-        if any(part.startswith(".") for part in parts) or len(parts) == 1:
-            continue
-        name = parts[-1].lower()
-        test = [s for s in ("PublicTest", "PrivateTest") if name.startswith(s.lower())]
-        good = len(parts) == 3 and parts[1] in CLASSES and face(data)
-        if not good or parts[0] not in ("train", "test") or bool(test) != (parts[0] == "test"):
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        low = [part.lower() for part in parts]
+        if not any(p[0] == "." or p in JUNK or p.endswith(":zone.identifier") for p in low):
+            entries[tuple(parts)] = data
+    while True:
+        entries = {parts: data for parts, data in entries.items() if len(parts) > 1}
+        tops = {parts[0] for parts in entries}
+        one = len(tops) == 1 and not {top.lower() for top in tops} & {*SPLITS}
+        if not one or max(map(len, entries)) < 3:
+            break
+        entries = {parts[1:]: data for parts, data in entries.items()}
+    splits = [SPLITS[top.lower()] for top in tops if top.lower() in SPLITS]
+    if splits and (len(splits) < len(tops) or len({*splits}) < len(splits)):
+        return None
+    found = []
+    for parts, data in entries.items():
+        *above, label, name = parts
+        if len(above) != bool(splits) or label.lower() not in CLASSES or not face(data):
             return None
-        found.append(((test or ["train"])[0], CLASSES.index(parts[1]), face(data)))
+        split = SPLITS[above[0].lower()] if splits else "undivided"
+        test = [s for s in ("PublicTest", "PrivateTest") if name.lower().startswith(s.lower())]
+        if (split == "train" and test) or (split == "test" and name.lower()[:9] == "training_"):
+            return None
+        split = test[0] if split == "test" and test else split
+        found.append((split, CLASSES.index(label.lower()), face(data)))
+    named = {split for split, *_ in found}
+    if "test" in named and named & {"PublicTest", "PrivateTest"}:
+        return None
     return sorted(found)
+
+
+def tar_files(data: bytes) -> dict[str, bytes] | None:
+    """{name: content} of a tar, plain or in one member of gzip, block by block."""
+    if data.startswith(b"\x1f\x8b"):
+        unpack = zlib.decompressobj(31)
+        try:
+            data, rest = unpack.decompress(data), unpack.unused_data
+        except zlib.error:
+            return None
+        if not unpack.eof or rest.strip(b"\0"):
+            return None
+    files, place = {}, 0
+    while place + 512 <= len(data) and data[place : place + 512].strip(b"\0"):
+        header = data[place : place + 512]
+        try:
+            fields = (header[124:136], header[148:156])
+            size, told = (int(field.strip(b" \0") or b"0", 8) for field in fields)
+            name = header[:100].split(b"\0")[0].decode()
+        except ValueError:
+            return None
+        if told != sum(header[:148]) + 256 + sum(header[156:]) or header[156:157] not in b"0\0":
+            return None
+        place += 512
+        if name in files or place + size > len(data):
+            return None
+        files[name] = data[place : place + size]
+        place += -(-size // 512) * 512
+    rest = data[place:]
+    return files if len(rest) >= 512 and not rest.strip(b"\0") else None
+
+
+FERPLUS = "neutral happiness surprise sadness anger disgust fear contempt unknown nf".split()
+OURS = "neutral happy surprise sad angry disgust fear".split()
+
+
+def ferplus_rows(data: bytes, images: Rows) -> Rows | None:
+    """`images` in the order of the CSV, with the majority of the votes in fer2013new.csv."""
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return None
+    header, *records = [record for record in csv_records(text) if record != [""]] or [[]]
+    names = [name.strip().lower() for name in header]
+    known = [name for name in names if name in (*FERPLUS, "usage")]
+    if "\0" in text or sorted(known) != sorted([*FERPLUS, "usage"]) or len(records) != len(images):
+        return None
+    found = []
+    for record, (split, _, image) in zip(records, images, strict=True):
+        if len(record) != len(header):
+            return None
+        cells = dict(zip(names, (cell.strip() for cell in record), strict=True))
+        votes = [cells[name] for name in FERPLUS]
+        if USAGES.get(cells["usage"]) != split or any(
+            not v.isascii() or not v.isdigit() or len(v) > 3 or int(v) > 100 for v in votes
+        ):
+            return None
+        ordered = sorted(map(int, votes))
+        winner = [int(v) for v in votes].index(ordered[-1])
+        if ordered[-1] > ordered[-2] and winner < 7:
+            found.append((split, CLASSES.index(OURS[winner]), image))
+    return sorted(found) or None
 
 
 def zip_files(data: bytes) -> dict[str, bytes] | None:
