@@ -37,7 +37,7 @@ def run(tmp_path, monkeypatch):
               for f in splits.values()}  # fmt: skip
     about = {"data": "drawn_faces", "sha256": "ab" * 32, "epoch": 7, "tta": "none",
              "weights": "best checkpoint"}  # fmt: skip
-    monkeypatch.setattr("fer_jax.report.tables.draw_confusion", lambda *_: None)
+    monkeypatch.setattr("fer_jax.report.tables.save_confusion", lambda *_: None)
     score(tmp_path, lambda images: logits[len(images)], splits, classes=CLASSES,
           temperature=1.7, majority=3, about=about)  # fmt: skip
     result = json.loads((tmp_path / "eval.json").read_text())

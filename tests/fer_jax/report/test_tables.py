@@ -106,7 +106,8 @@ def test_confusion_shows_percent_of_the_true_class_and_counts(saved, tmp_path):
     for text in axes.texts:
         column, row = text.get_position()
         share = test[row, column] / max(test[row].sum(), 1)
-        assert text.get_text() == f"{100 * share:.0f} %\n{test[row, column]}"
+        count = test[row, column]
+        assert text.get_text() == (f"{100 * share:.0f} %\n{count}" if count else "0")
     np.testing.assert_allclose(
         axes.images[0].get_array(), test / np.maximum(test.sum(1, keepdims=True), 1)
     )
