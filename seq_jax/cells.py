@@ -172,8 +172,8 @@ def orthogonal_gates(key, shape, dtype=jnp.float32):
     """
     units, columns = shape
     keys = jax.random.split(key, columns // units)
-    block = jax.nn.initializers.orthogonal()
-    return rearrange([block(k, (units, units), dtype) for k in keys], "g h k -> h (g k)")
+    blocks = [_orthogonal(k, (units, units), dtype) for k in keys]
+    return rearrange(blocks, "g h k -> h (g k)")
 
 
 def orthogonal_kernel(key, shape, dtype=jnp.float32):
@@ -182,7 +182,13 @@ def orthogonal_kernel(key, shape, dtype=jnp.float32):
     One matrix over all gates: U U^T = I, and no block is orthogonal. The entries of a block are
     smaller than in `orthogonal_gates`, by sqrt(G) on average; for G = 1 the two are the same thing.
     """
-    return jax.nn.initializers.orthogonal()(key, shape, dtype)
+    return _orthogonal(key, shape, dtype)
+
+
+def _orthogonal(key, shape, dtype):
+    """In float32, for which there is a QR decomposition, unless the dtype is wider."""
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
 
 def initial_bias(cell, units, dtype=jnp.float32):

@@ -109,10 +109,14 @@ def advance(cell, params, carry, projected, mask, drop):
 
 
 def check_shapes(cell, params, x, carry, mask):
-    """The initial carry. Raises ValueError, naming the shapes, if the arrays do not fit."""
+    """The initial carry. Raises ValueError, naming the shapes or dtypes, if arrays do not fit."""
     units = params["recurrent_kernel"].shape[0]
     if x.ndim != 3 or x.shape[2] != params["kernel"].shape[0]:
         raise ValueError(f"x must be [B, T, {params['kernel'].shape[0]}], got {x.shape}")
+    if x.dtype != params["bias"].dtype:
+        raise ValueError(
+            f"x is {x.dtype} and the parameters are {params['bias'].dtype}: give one dtype to both"
+        )
     if mask is not None and mask.shape != x.shape[:2]:
         raise ValueError(f"mask must be [B, T] = {x.shape[:2]}, got {mask.shape}")
     if carry is None:
@@ -120,6 +124,8 @@ def check_shapes(cell, params, x, carry, mask):
     if not isinstance(carry, cell.carry) or any(c.shape != (len(x), units) for c in carry):
         found = (type(carry).__name__, *(c.shape for c in jax.tree.leaves(carry)))
         raise ValueError(f"carry must be {cell.carry.__name__} of {len(x), units}, got {found}")
+    if any(c.dtype != x.dtype for c in carry):
+        raise ValueError(f"carry is {carry.h.dtype} and x is {x.dtype}: give one dtype to both")
     return carry
 
 
@@ -237,6 +243,11 @@ class Bidirectional(nn.Module):
         if self.layer.reverse:
             raise ValueError("layer reads forward in a Bidirectional, got reverse=True")
         carries = BidirectionalCarry(None, None) if initial_carry is None else initial_carry
+        if not isinstance(carries, BidirectionalCarry):
+            raise ValueError(
+                "initial_carry must be a BidirectionalCarry, one carry per direction, got "
+                f"{type(carries).__name__}"
+            )
         forward = self.layer.clone(parent=self, name="forward")
         backward = self.layer.clone(parent=self, name="backward", reverse=True)
         ahead, y = forward(x, train=train, mask=mask, initial_carry=carries.forward)

@@ -22,6 +22,7 @@ from train_jax.epoch import (
     steps_of,
     train_epoch,
 )
+from train_jax.plateau import scale_at
 from train_jax.program import build
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
@@ -38,7 +39,7 @@ def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
     Args:
       task: what to train, on what.
       settings: how.
-      workdir: holds checkpoints/, metrics.csv and tb/ afterwards.
+      workdir: a path; holds checkpoints/, metrics.csv and tb/ afterwards.
 
     Returns:
       One row per epoch: epoch, train metrics, val_ metrics, lr, seconds, units/s.
@@ -48,6 +49,7 @@ def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
         on, and a monitor that is used needs it. (Without `task.valid` rows have no val_ metrics.)
       Interrupted: after SIGINT or SIGTERM; all is saved.
     """
+    workdir = Path(workdir)
     epochs, batch_size, checkpoint = settings.epochs, settings.batch_size, settings.checkpoint
     mesh = parallel.make_mesh(settings.devices)
     _check_divisible(mesh.size, batch_size=batch_size, eval_batch_size=settings.eval_batch_size)
@@ -116,7 +118,8 @@ def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
                 row |= {f"val_{k}": score(variables) for k, score in task.scores.items()}
                 _check_finite(state, row, epoch, steps, saver)
                 learning_rate = program.learning_rate(int(state.step) - 1)
-                row["lr"] = float(learning_rate * np.asarray(state.plateau.scale))
+                scale = scale_at(state.plateau, learning_rate, settings.plateau)
+                row["lr"] = float(learning_rate * np.asarray(scale))
                 state = program.epoch_end(
                     state,
                     np.float32(row.get(settings.plateau.monitor, math.nan)),

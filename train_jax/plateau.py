@@ -44,7 +44,7 @@ class Settings:
     patience: int  # bad epochs in a row before a reduction; 0 and 1 mean the same
     min_delta: float  # absolute; an improvement must be larger than this
     cooldown: int  # epochs of rest after a reduction
-    min_lr: float  # lower bound of the learning rate
+    min_lr: float  # lower bound of the learning rate that it leaves; see `scale_at`
     enabled: bool = True  # these two are for the training loop: whether it calls `update` ...
     monitor: str = ""  # ... and with which metric
 
@@ -103,6 +103,18 @@ def update(state: PlateauState, value, settings: Settings) -> PlateauState:
         cooldown=jnp.where(reduce, settings.cooldown, rest),
         started=jnp.array(True),
     )
+
+
+def scale_at(state: PlateauState, rate, settings: Settings):
+    """What multiplies the updates at `rate` f32[], that of the schedule: f32[].
+
+    It takes the learning rate no lower than min_lr, which the schedule alone still may: Keras has no
+    schedule beside its callback, where `scale` is all there is.
+    """
+    if not settings.enabled or not settings.min_lr:
+        return state.scale
+    share = settings.min_lr / jnp.asarray(rate, jnp.float32)  # infinite at a rate of 0
+    return jnp.maximum(state.scale, jnp.minimum(share, 1))
 
 
 def improves(value, best, settings):

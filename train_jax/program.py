@@ -43,8 +43,11 @@ def build(task: Task, mesh, settings: Settings, *, steps: int):
     @functools.cache
     def train_step(loss):
         return make_train_step(
-            loss=loss, optimizer=transformation, ema_decay=settings.ema_decay, mesh=mesh
-        )
+            loss=loss, optimizer=transformation, ema_decay=settings.ema_decay, mesh=mesh,
+            scale=lambda state: plateau.scale_at(
+                state.plateau, rate(state.step), settings.plateau
+            ),
+        )  # fmt: skip
 
     loss_at = task.loss_at or (lambda epoch: task.loss)
     program = Program(

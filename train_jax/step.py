@@ -14,12 +14,13 @@ from train_jax.compiler import forward_options, step_options
 from train_jax.parallel import by_rows, platform_of, replicated
 
 
-def make_train_step(*, loss, optimizer, ema_decay, mesh):
+def make_train_step(*, loss, optimizer, ema_decay, mesh, scale=lambda state: state.plateau.scale):
     """The compiled training call: (state, data, index, mask, columns=None) -> (state, token).
 
     Args:
       loss: `Task.loss`.
-      optimizer: optax transformation; its updates are scaled by `state.plateau.scale`.
+      optimizer: optax transformation.
+      scale: state -> f32[], multiplies its updates.
       ema_decay: of the moving average of parameters and batch statistics; 0 turns it off.
       mesh: the devices that share each batch; see parallel.py.
 
@@ -36,7 +37,8 @@ def make_train_step(*, loss, optimizer, ema_decay, mesh):
             state.params, state.batch_stats, batch, key
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        updates = jax.tree.map(lambda u: u * state.plateau.scale.astype(u.dtype), updates)
+        factor = scale(state)
+        updates = jax.tree.map(lambda u: u * factor.astype(u.dtype), updates)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
         if ema_decay:

@@ -397,3 +397,33 @@ def test_init_params_are_those_of_the_layer(name):
     assert y.shape == (2, 3, 4) and jnp.abs(y).min() > 0
     square = params["recurrent_kernel"][:, :4]
     assert jnp.allclose(square @ square.T, jnp.eye(4), atol=1e-5)
+
+
+@pytest.mark.parametrize("init", [cells.orthogonal_gates, cells.orthogonal_kernel])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_orthogonal_initialisers_in_16_bits_are_those_of_float32_rounded(init, dtype):
+    key = jax.random.key(0)
+    found = init(key, (H, 3 * H), dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, init(key, (H, 3 * H)).astype(dtype))
+
+
+def test_mixed_dtypes_are_named():
+    cell = cells.make_cell("lstm")
+    params = recurrent.init_params(cell, jax.random.key(0), D, H)
+    x = jnp.zeros((B, T, D))
+    with pytest.raises(ValueError, match="x is bfloat16 and the parameters are float32"):
+        recurrent.scan(cell, params, x.astype(jnp.bfloat16))
+    carry = cells.zero_carry(cell, B, H, jnp.float16)
+    with pytest.raises(ValueError, match="carry is float16 and x is float32"):
+        recurrent.scan(cell, params, x, carry=carry)
+
+
+def test_a_wrong_carry_of_bidirectional_is_named():
+    layer = recurrent.Bidirectional(Recurrent("gru", H))
+    x = jnp.zeros((B, T, D))
+    variables = layer.init(jax.random.key(0), x, train=False)
+    one = cells.zero_carry(cells.make_cell("gru"), B, H, jnp.float32)
+    for wrong in (one, (one, one)):
+        with pytest.raises(ValueError, match=f"BidirectionalCarry.*got {type(wrong).__name__}"):
+            layer.apply(variables, x, train=False, initial_carry=wrong)

@@ -546,6 +546,19 @@ def test_the_plateau_cuts_the_rate_down_to_min_lr(plain_task, tmp_path):
     assert [row["lr"] for row in rows] == pytest.approx([0.05, 0.05, 0.005, 0.002])
 
 
+def test_the_plateau_leaves_min_lr_under_a_schedule_too(plain_task, tmp_path):
+    """The schedule alone goes below it; with the plateau's cut, never further."""
+    schedule = SETTINGS["schedule"] | {"name": "inverse_time", "decay": 0.5}
+    plateau = SETTINGS["plateau"] | {"factor": 0.01, "min_delta": 10.0, "min_lr": 5e-3}
+    plain = fit_plain(plain_task, tmp_path / "a", schedule=schedule)
+    rows = fit_plain(plain_task, tmp_path / "b", schedule=schedule, plateau=plateau)
+    alone = [row["lr"] for row in plain]
+    cut = [False, False, True, True]
+    expected = [min(lr, 5e-3) if c else lr for lr, c in zip(alone, cut, strict=True)]
+    assert [row["lr"] for row in rows] == pytest.approx(expected)
+    assert rows[2]["loss"] != plain[2]["loss"] or rows[3]["loss"] != plain[3]["loss"]
+
+
 def test_the_plainest_task_trains_and_resumes(plain_task, tmp_path, monkeypatch):
     """SGD, no batch norm, no moving average, one step per call, plateau and early stopping off."""
     rows = fit_plain(plain_task, tmp_path / "one")

@@ -1,5 +1,6 @@
 """plateau.py against traces written by hand and against a record of Keras itself."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -204,3 +205,23 @@ def test_state_keeps_its_types_and_starts_at_full_rate():
 def test_errors_name_the_setting_and_the_value(setting, value):
     with pytest.raises(ValueError, match=rf"{setting}.*got '?{value}"):
         plateau.Settings(**(SETTINGS | {setting: value}))
+
+
+@pytest.mark.parametrize(
+    "scale, rate, min_lr, expected",
+    [
+        (1.0, 0.1, 0.01, 0.1),  # not cut
+        (0.2, 0.1, 0.01, 0.02),  # cut, and above min_lr
+        (0.2, 0.02, 0.01, 0.01),  # the cut would go below it
+        (0.2, 0.005, 0.01, 0.005),  # the schedule alone is below it: it is left alone
+        (0.2, 0.0, 0.01, 0.0),  # at the start of a warm-up
+        (0.2, 0.02, 0.0, 0.004),  # no bound
+    ],
+)
+def test_min_lr_bounds_the_learning_rate_under_a_schedule(scale, rate, min_lr, expected):
+    settings = plateau.Settings(**(SETTINGS | {"base_lr": 0.1, "min_lr": min_lr}))
+    state = plateau.init(settings)._replace(scale=jnp.float32(scale))
+    found = rate * float(plateau.scale_at(state, rate, settings))
+    assert found == pytest.approx(expected)
+    off = dataclasses.replace(settings, enabled=False)
+    assert float(plateau.scale_at(state, rate, off)) == pytest.approx(scale)

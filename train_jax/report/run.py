@@ -92,14 +92,15 @@ def read_run(workdir: Path, update: Callable[[dict], dict] | None = None) -> Run
 
 
 def best_epoch(run: Run) -> int | None:
-    """The epoch, from 1, that is evaluated; of equal ones the first. None before the first."""
+    """The epoch, from 1, that is evaluated, see checkpoint.py. None before the first."""
     c = run.config["checkpoint"]
     if not run.history:
         return None
     if c.get("select") == "last":
         return len(run.history)
-    values = [row[c["monitor"]] for row in run.history]
-    return 1 + values.index(min(values) if c["mode"] == "min" else max(values))
+    sign = 1 if c["mode"] == "min" else -1
+    ranks = [(sign * row[c["monitor"]], row.get("val_loss", 0.0)) for row in run.history]
+    return 1 + ranks.index(min(ranks))
 
 
 def plateau_cuts(run: Run) -> list[int]:

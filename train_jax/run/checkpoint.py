@@ -36,7 +36,8 @@ class Checkpoints:
     """The folder `workdir/checkpoints`. Keeps the newest and the best checkpoint."""
 
     def __init__(self, folder, *, mode, select="best"):
-        """`mode`: 'min' if a smaller metric is better, else 'max'. Of equals the first is best.
+        """`mode`: 'min' if a smaller metric is better, else 'max'. Of equals the one with the least
+        val_loss is best, which a share of few examples often needs; then the first.
 
         `select`: 'last' takes the last finished epoch for the best, whatever its metric.
         """
@@ -124,17 +125,19 @@ class Checkpoints:
             )
         return ranked[0]
 
-    def best_metric(self) -> float | None:
-        """The metric of the best finished epoch on the disk, unchecked; None if there is none."""
+    def best_rank(self) -> tuple[float, float] | None:
+        """Of the best finished epoch on the disk, unchecked; None if there is none."""
         ranked = self._ranked([self._read(label) for label in self.labels()])
-        return ranked[0].metric if ranked else None
+        return self.rank(ranked[0].metric, ranked[0].record) if ranked else None
 
-    def improves(self, metric: float, best: float | None) -> bool:
-        """Whether an epoch of this metric is the best one after one of `best`, None for none. Where
+    def rank(self, metric: float, record) -> tuple[float, float]:
+        """What is least for the best epoch: the metric by `mode`, then its val_loss."""
+        return self._sign * metric, loss_of(record)
+
+    def improves(self, rank: tuple[float, float], best: tuple[float, float] | None) -> bool:
+        """Whether an epoch of this rank is the best one after one of `best`, None for none. Where
         the last epoch is selected, none is until then."""
-        if self._last:
-            return False
-        return best is None or self._sign * metric < self._sign * best
+        return not self._last and (best is None or rank < best)
 
     def load(self, saved: Saved, like):
         """The state of a checkpoint from `whole`, with the structure and shapes of `like`."""
@@ -197,7 +200,13 @@ class Checkpoints:
         finished = [s for s in saved if s.metric is not None]
         if self._last:
             return sorted(finished, key=lambda s: -s.label)
-        return sorted(finished, key=lambda s: (self._sign * s.metric, s.label))
+        return sorted(finished, key=lambda s: (*self.rank(s.metric, s.record), s.label))
+
+
+def loss_of(record) -> float:
+    """The val_loss of the last epoch in the record of a checkpoint; 0 where there is none."""
+    history = record.get("history") if isinstance(record, dict) else None
+    return history[-1].get("val_loss", 0.0) if history else 0.0
 
 
 def array_types(tree) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Saver:
             raise UserError(f"config: checkpoint.min_seconds must be >= 0, got {min_seconds}")
         self.checkpoints = checkpoints
         self._min_seconds, self._last = min_seconds, time.monotonic()
-        self._best = checkpoints.best_metric()
+        self._best = checkpoints.best_rank()
         self._waiting: list[Waiting] = []
         self._busy = False  # whether the thread will look at the list again
         self._lock = threading.Lock()  # of these two
@@ -48,8 +48,9 @@ class Saver:
     def epoch(self, label: int, state, *, metric: float, record: dict, last: bool):
         """Saves the state after an epoch, now or soon, if it is the best or the last one or if it
         is time. UserError if an earlier one could not be written."""
-        best = self.checkpoints.improves(metric, self._best)
-        self._best = metric if best else self._best
+        rank = self.checkpoints.rank(metric, record)
+        best = self.checkpoints.improves(rank, self._best)
+        self._best = rank if best else self._best
         together = jax.process_count() > 1
         now = time.monotonic()
         if not (best or last or together or now - self._last >= self._min_seconds):

@@ -162,6 +162,20 @@ def test_newest_and_best_are_kept_and_the_others_deleted(
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
+def test_of_equal_epochs_the_one_with_the_least_loss_is_the_best(tmp_path, opened, mode):
+    checkpoints = opened(tmp_path / "c", mode=mode)
+    for label, loss in enumerate((0.7, 0.5, 0.6), start=1):
+        record = {"history": [{"val_loss": 9.0}, {"val_loss": loss}]}
+        checkpoints.save(label, make_state(label), record=record, metric=0.5)
+    assert checkpoints.best().label == 2 and checkpoints.labels() == [2, 3]
+    assert not checkpoints.improves(checkpoints.rank(0.5, record), checkpoints.best_rank())
+    better = {"history": [{"val_loss": 0.4}]}
+    assert checkpoints.improves(checkpoints.rank(0.5, better), checkpoints.best_rank())
+    worse = 0.6 if mode == "min" else 0.4
+    assert not checkpoints.improves(checkpoints.rank(worse, better), checkpoints.best_rank())
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
 def test_the_first_of_two_equal_epochs_is_the_best(tmp_path, opened, mode):
     """As in EarlyStopping, whose `best_epoch` moves on an improvement only."""
     checkpoints = opened(tmp_path / "c", mode)

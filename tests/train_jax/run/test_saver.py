@@ -25,9 +25,9 @@ class Disk:
         self._sign, self._last = sign, last
         self.error = None
 
-    improves = Checkpoints.improves
+    improves, rank = Checkpoints.improves, Checkpoints.rank
 
-    def best_metric(self):
+    def best_rank(self):
         return None
 
     def labels(self):
