@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from train_jax import bfloat16
-from train_jax.run.errors import check_choice
+from train_jax.run.errors import no_choice
 
 CELLS = ("simple_rnn", "gru", "lstm")
 
@@ -136,7 +136,7 @@ def make_cell(name, *, reset_after=True) -> Cell:
         return GRU if reset_after else GRU_RESET_BEFORE
     if name == "lstm":
         return LSTM
-    check_choice("cell", name, CELLS)
+    raise no_choice("cell", name, CELLS)
 
 
 def dropped(h, drop):

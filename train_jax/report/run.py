@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from train_jax import early_stop, plateau
 from train_jax.report.figure import new_figure, svg
-from train_jax.report.page import Details, Facts, Picture, Pictures, Section, Text
+from train_jax.report.page import Details, Facts, Part, Picture, Pictures, Section, Text
 from train_jax.report.table import Table
 from train_jax.report.tables import draw_curve
 from train_jax.run.errors import UserError
@@ -129,7 +129,7 @@ def what_was_run(run: Run) -> Section:
     rows += [(key, str(value)) for key, value in identity.items() if "sha256" in key]
     if run.scores:
         rows.append(("sha256 of all splits", run.scores["sha256"]))
-    parts = [Facts(rows)]
+    parts: list[Part] = [Facts(rows)]
     if run.record.get("differs") is not None:  # runs of before 2026-11-26 do not say
         base = f"configs/{run.config['task']}_base.py"
         changed = [
