@@ -79,6 +79,7 @@ def drawn_parameters(matrices, height, width):
     return np.rad2deg(angle), scale[:, 0], scale[:, 1], rows, columns
 
 
+@pytest.mark.equivalence("augment.affine_warp", "scipy.ndimage.affine_transform", "1.5e-4")
 def test_warp_equals_scipy():
     height, width, turn = 17, 29, np.deg2rad(33)
     matrices = np.array(
@@ -109,6 +110,7 @@ def test_warp_of_one_row_or_column(shape):
     np.testing.assert_allclose(ours, scipy_warp(image, matrix), atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.equivalence("augment.random_affine", "Keras 3.15 apply_affine_transform", "1.5e-4")
 @pytest.mark.parametrize("key_type", KEY_TYPES)
 @pytest.mark.parametrize(
     ("rotation", "zoom", "shift"), [(0, 0.3, 0), (25, 0, 0), (0, 0, 0.2), (25, 0.3, 0.2)]
@@ -162,6 +164,7 @@ def test_each_operation_has_its_own_chance(key_type):
     np.testing.assert_allclose(drawn, np.where(done, expected, neutral), atol=1e-3)
 
 
+@pytest.mark.equivalence("augment.shrink", "Pillow's bilinear resize", "5e-5")
 @pytest.mark.parametrize("size", [24, 36, 40])
 def test_shrink_equals_pillow(size):
     images = make_images(3, 48, 48, 2)

@@ -128,6 +128,9 @@ KERAS_RUNS = [(case, "float64") for case in KERAS_CASES]
 KERAS_RUNS += [(case, "float32") for case, s in KERAS_CASES.items() if s.get("merge") == "concat"]
 
 
+@pytest.mark.equivalence(
+    "recurrent layers", "Keras 3.15 RNN layers, recorded", "1e-10 in float64, 1e-5; gradients too"
+)
 @pytest.mark.parametrize(("case", "dtype"), KERAS_RUNS)
 def test_keras(case, dtype):
     settings = KERAS_CASES[case]
@@ -190,6 +193,9 @@ TORCH_RUNS = [(case, "float64") for case in TORCH_CASES]
 TORCH_RUNS += [(case, "float32") for case, settings in TORCH_CASES.items() if settings.get("both")]
 
 
+@pytest.mark.equivalence(
+    "recurrent layers", "PyTorch 2.13 RNN layers, recorded", "1e-10 in float64, 1e-5; gradients too"
+)
 @pytest.mark.parametrize(("case", "dtype"), TORCH_RUNS)
 def test_torch(case, dtype):
     settings = TORCH_CASES[case]
