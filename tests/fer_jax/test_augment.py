@@ -1,5 +1,7 @@
 """augment.py: the geometry against scipy.ndimage, the draws against their distributions."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +10,17 @@ import scipy.ndimage
 import scipy.stats
 from PIL import Image
 
+from configs import fer_base
 from fer_jax import augment
 
 KEY_TYPES = ["threefry2x32", "rbg"]
+# Of the base config, where a new one is off.
 OFF = {
-    "flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "affine_probability": 1, "cutout": 0,
-    "cutout_probability": 0, "crop": 24, "brightness": 0, "contrast": 0,
-}  # fmt: skip
-ON = {
+    name: value
+    for name, value in fer_base.get_config().augment.items()
+    if name in inspect.signature(augment.augment).parameters
+} | {"flip": 0, "zoom": 0, "crop": 24, "cutout_probability": 0}
+ON = OFF | {
     "flip": 0.5,
     "rotation": 20,
     "zoom": 0.3,
