@@ -1,5 +1,7 @@
 # make run    train configs/fer_best.py on whatever data is there
-# make test   the fast test suite and ruff
+# make check  ruff, mypy and the unit tests: nothing that trains from launch.py
+# make test   all that CI runs
+# make equivalence  what holds us to Keras, PyTorch, flax, scipy and sacrebleu, and how closely
 # make bench  times PyTorch, Keras and this project in turn, in an environment of their own
 # Each sets up its environment first. On an NVIDIA GPU: CUDA=1 make run.
 
@@ -7,14 +9,25 @@ PYTHON ?= python3
 REQUIREMENTS := requirements$(if $(CUDA),-cuda).txt
 STAMP := .venv/.installed-$(REQUIREMENTS)
 
-.PHONY: run test bench
+.PHONY: run lint check test equivalence bench
 run: $(STAMP)
 	.venv/bin/python launch.py --config=configs/fer_best.py
 
-test: $(STAMP)
+PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
+
+lint: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
+	.venv/bin/mypy
+
+check: lint
+	$(PYTEST) -m 'not slow and not end_to_end'
+
+test: lint
+	$(PYTEST)
+
+equivalence: $(STAMP)
+	$(PYTEST) -m equivalence
 
 bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/bench.py

@@ -119,7 +119,7 @@ def parse_flags(argv) -> list[str]:
                 raise flags.Error(f"--{name} is not for --mode={MODE.value}")
     except (AttributeError, KeyError) as error:  # of ml_collections, which knows the nearest key
         hint = re.search("Did you mean .*[?]", str(error))
-        wrong = re.search(r"\w+", str(error))[0]
+        wrong = (re.findall(r"\w+", str(error)) or [""])[0]
         given = " ".join(a for a in argv if a.startswith("--config.") and wrong in a)
         sys.exit(_fail(f"error: no such config field: {given}. {hint[0] if hint else ''}"))
     except OSError as error:

@@ -46,8 +46,8 @@ def with_config(
 
 def find(name: str) -> str:
     """The path of a config by its path, here or next to launch.py, or by its name in configs/."""
-    path, colon, argument = name.partition(":")
-    path = Path(path).expanduser()
+    given, colon, argument = name.partition(":")
+    path = Path(given).expanduser()
     for place in (path, FOLDER.parent / path, FOLDER / path, FOLDER / f"{path}.py"):
         if place.is_file():
             return f"{place}{colon}{argument}"

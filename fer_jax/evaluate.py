@@ -50,7 +50,9 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
             "coverage": calibration.coverage(probabilities, labels),
         }
 
-    scores, clean, no_near_twins, reliability, outcomes = {}, {}, {}, {}, {}
+    scores, reliability, outcomes = {}, {}, {}
+    clean: dict[str, dict] = {}
+    no_near_twins: dict[str, dict] = {}
     for name, faces in splits.items():
         logits = logits_of(faces.images)
         probabilities = calibration.softmax(logits, temperature)

@@ -16,7 +16,7 @@ from fer_jax.batch_norm import BatchNorm
 from fer_jax.convolution import conv2d
 from train_jax import bfloat16
 from train_jax.dropout import Dropout
-from train_jax.run.errors import check_choice
+from train_jax.run.errors import no_choice
 
 MODELS = ("simple", "lobo", "best")
 
@@ -29,7 +29,7 @@ def make_model(name, *, num_classes, **settings) -> nn.Module:
         return LoboCNN(num_classes=num_classes, **settings)
     if name == "best":
         return BestCNN(num_classes=num_classes, **settings)
-    check_choice("name", name, MODELS)
+    raise no_choice("name", name, MODELS)
 
 
 def takes_any_size(model) -> bool:

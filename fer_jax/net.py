@@ -24,7 +24,7 @@ class Answers(NamedTuple):
 class Found(NamedTuple):
     """A face in a photograph."""
 
-    box: tuple[int, int, int, int]  # x, y, width, height, in pixels
+    box: tuple[int, ...]  # x, y, width, height, in pixels
     label: str
     probabilities: dict[str, float]  # class -> calibrated probability
 

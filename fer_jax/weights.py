@@ -23,7 +23,7 @@ SHIPPED = weights_lib.shipped(__file__, "fer_best")
 class Classifier(NamedTuple):
     folder: Path
     model: Any  # flax module
-    variables: dict[str, Any]  # {'params': ..., 'batch_stats': ...} on the device
+    variables: Any  # {'params': ..., 'batch_stats': ...} on the device
     temperature: dict[str, float]  # of the views it was scored for, 'none' and 'flip' at least
     card: dict[str, Any]  # model.json
 
@@ -76,7 +76,8 @@ def shrink(classifier: Classifier, folder: Path, same_answers) -> list[str]:
     Returns:
       The names of the arrays that are in 16 bits.
     """
-    flat, half = flatten_dict(classifier.variables, sep="/"), []
+    flat = flatten_dict(classifier.variables, sep="/")
+    half: list[str] = []
     kernels = [name for name in flat if name.endswith("/kernel")]
     for name in sorted(kernels, key=lambda name: -flat[name].size):  # the largest first
         rounded = flat | {name: flat[name].astype(np.float16).astype(np.float32)}

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from train_jax.run.errors import UserError
 
@@ -52,7 +52,7 @@ def _zip_errors(path: Path):
 
 
 class Opened(NamedTuple):
-    file: BinaryIO  # of the text
+    file: IO[bytes] | gzip.GzipFile  # of the text
     size: int  # bytes of what `position` counts
     position: Callable[[], int]
 
@@ -83,7 +83,7 @@ def _open_file(path: Path) -> tuple[BinaryIO, int]:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def readline(path: Path, file: BinaryIO, longest: int) -> bytes:
+def readline(path: Path, file: IO[bytes] | gzip.GzipFile, longest: int) -> bytes:
     """The next line, or as much of it as `longest` bytes. UserError if the file is damaged."""
     try:
         return file.readline(longest)

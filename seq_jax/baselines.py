@@ -43,7 +43,8 @@ def _dictionary(train: Pairs) -> Translate:
     coefficient, 2 n(s, t) / (n(s) + n(t)) over sentences (Dice 1945; for bilingual lexicons
     Smadja, McKeown and Hatzivassiloglou 1996). Of equal ones the pair seen more often, then the
     first in code points. Words that train lacks are left out."""
-    sources, targets = Counter(), Counter()
+    sources: Counter[str] = Counter()
+    targets: Counter[str] = Counter()
     together: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for source, target in zip(*train, strict=True):
         words = set(target.split())

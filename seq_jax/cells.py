@@ -24,8 +24,6 @@ from einops import rearrange
 from train_jax import bfloat16
 from train_jax.run.errors import check_choice
 
-CELLS = ("simple_rnn", "gru", "lstm")
-
 
 class SimpleRNNCarry(NamedTuple):
     h: jax.Array  # f32[B, H], the output
@@ -124,19 +122,20 @@ SIMPLE_RNN = Cell(simple_rnn, SimpleRNNCarry, gates=1, two_biases=False, forget_
 GRU = Cell(gru, GRUCarry, gates=3, two_biases=True, forget_gate=None)
 GRU_RESET_BEFORE = Cell(gru_reset_before, GRUCarry, gates=3, two_biases=False, forget_gate=None)
 LSTM = Cell(lstm, LSTMCarry, gates=4, two_biases=False, forget_gate=1)
+CELLS = {
+    "simple_rnn": SIMPLE_RNN,
+    "gru": GRU,
+    "gru_reset_before": GRU_RESET_BEFORE,
+    "lstm": LSTM,
+}  # by their names in a config
 
 
 def make_cell(name, *, reset_after=True) -> Cell:
     """The cell of a config. `reset_after` chooses the form of the GRU, as in Keras."""
     if not reset_after and name != "gru":
         raise ValueError(f"reset_after=False is an option of 'gru' only, got cell {name!r}")
-    if name == "simple_rnn":
-        return SIMPLE_RNN
-    if name == "gru":
-        return GRU if reset_after else GRU_RESET_BEFORE
-    if name == "lstm":
-        return LSTM
     check_choice("cell", name, CELLS)
+    return CELLS[name] if reset_after else GRU_RESET_BEFORE
 
 
 def dropped(h, drop):

@@ -125,7 +125,8 @@ def _of_object(line, where, languages, columns) -> tuple[str, str]:
         found = found["translation"]
     for wanted in (columns,) if columns else _keys(languages):
         if isinstance(found, dict) and all(isinstance(found.get(key), str) for key in wanted):
-            return tuple(" ".join(found[key].split()) for key in wanted)
+            source, target = (" ".join(found[key].split()) for key in wanted)
+            return source, target
     expected = " or ".join(" and ".join(w) for w in ((columns,) if columns else _keys(languages)))
     raise UserError(
         f"{where}: expected an object with two texts, named {expected}; found {line[:60]!r}. See "

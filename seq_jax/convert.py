@@ -34,7 +34,7 @@ def from_keras(weights, *, cell) -> dict:
     Raises:
       ValueError: names are missing or unknown, or shapes do not fit the cell.
     """
-    layers = {}
+    layers: dict[str, dict] = {}
     for name, array in weights.items():
         path, _, leaf = name.rpartition("/")
         layers.setdefault(path, {})[leaf] = np.asarray(array)

@@ -9,8 +9,9 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from gzip import GzipFile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from seq_jax import archives
 from seq_jax.archives import GZIP
@@ -35,7 +36,7 @@ Line = tuple[int, str, str]  # its number from 1, source, target
 class Source(NamedTuple):
     form: str  # 'aligned', 'tabbed', 'csv', 'jsonl' or 'embedded'
     paths: tuple[Path, ...]  # two, one or none; of an archive PATH.zip/NAME
-    languages: tuple[str, str] = LANGUAGES  # their codes
+    languages: tuple[str, ...] = LANGUAGES  # the codes of both
     columns: tuple[str, ...] = ()  # see columns.py
 
     def __str__(self):
@@ -118,7 +119,8 @@ def read(source: Source, *, skip_empty: bool = False, title: str = "reading") ->
     if source.form == "embedded":
         from seq_jax.phrasebook import load
 
-        yield from ((number, *pair) for number, pair in enumerate(load(), start=1))
+        for number, (source_side, target_side) in enumerate(load(), start=1):
+            yield number, source_side, target_side
         return
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(archives.open_text(path)) for path in source.paths]
@@ -140,7 +142,7 @@ def read(source: Source, *, skip_empty: bool = False, title: str = "reading") ->
             yield line
 
 
-def _aligned(paths: tuple[Path, ...], files: list[BinaryIO]) -> Iterator[Line]:
+def _aligned(paths: tuple[Path, ...], files: list[IO[bytes] | GzipFile]) -> Iterator[Line]:
     sides = [_lines(path, file) for path, file in zip(paths, files, strict=True)]
     for number, pair in enumerate(itertools.zip_longest(*sides), start=1):
         if None in pair:
@@ -153,10 +155,11 @@ def _aligned(paths: tuple[Path, ...], files: list[BinaryIO]) -> Iterator[Line]:
                 "must be the translation of line n of the other. One of them may have been cut "
                 "short: download both again."
             )
-        yield number, *pair
+        source, target = pair
+        yield number, source, target
 
 
-def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
+def _lines(path: Path, file: IO[bytes] | GzipFile) -> Iterator[str]:
     """The lines of a UTF-8 file without their ends. Only a line feed ends a line: str.splitlines
     would also break at U+2028 or a form feed, and the two sides would no longer be aligned."""
     number = offset = 0

@@ -66,7 +66,7 @@ def load(
         common = common_words(lines("counting words"), target_top_k)
     pairs, report = filter_lines(lines("filtering"), common=common, **settings)
     if not report.kept:
-        most = max(report.removed, key=report.removed.get, default="nothing was read")
+        most = max(report.removed, key=report.removed.__getitem__, default="nothing was read")
         raise UserError(
             f"{source}: none of {report.read} pairs passes the filter; most were removed for: "
             f"{most}.\n{describe(report)}"

@@ -14,7 +14,7 @@ from seq_jax.text import END, PAD, START, UNK, Vocabulary
 FAR = -1e9  # log-probability of what cannot be; finite, so that sums stay numbers
 
 
-def markers(vocabulary: Vocabulary) -> dict[str, int | None]:
+def markers(vocabulary: Vocabulary) -> dict[str, Any]:
     """{'pad', 'unk', 'start', 'end'}: their numbers for `greedy`; None for those not used."""
     index = vocabulary.index
     rest = {"unk": index.get(UNK), "start": index.get(START), "end": index.get(END)}
@@ -71,7 +71,7 @@ def search(
     beam: int,
     max_tokens: int,
     alpha: float,
-    vocabulary: dict[str, int | None],
+    vocabulary: dict[str, Any],
     no_repeat: int = 0,
 ) -> Hypotheses:
     """Beam search of a fixed shape; with `beam` 1 it is greedy.

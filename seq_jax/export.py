@@ -89,10 +89,12 @@ def build(model, variables) -> tuple[bytes, bytes]:
     source = jax.ShapeDtypeStruct((b, s), np.int32)
     memory, state = jax.eval_shape(encode, source)
     tokens = jax.ShapeDtypeStruct((b,), np.int32)
-    return tuple(
-        bytes(jax.export.export(jax.jit(f), platforms=PLATFORMS)(*arguments).serialize())
-        for f, arguments in ((encode, (source,)), (step, (memory, state, tokens)))
-    )
+
+    def written(function, *arguments) -> bytes:
+        exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+        return bytes(exported.serialize())
+
+    return written(encode, source), written(step, memory, state, tokens)
 
 
 def _plain(state: State) -> dict:

@@ -15,7 +15,7 @@ from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.recurrent import Bidirectional, Recurrent
 from train_jax import bfloat16 as bfloat16_lib
 from train_jax.dropout import Dropout
-from train_jax.run.errors import check_choice
+from train_jax.run.errors import no_choice
 
 MODELS = ("many_to_many", "encoder_decoder")
 
@@ -27,7 +27,7 @@ def make_model(name, *, source_vocabulary, target_vocabulary, **settings) -> nn.
         return ManyToMany(**sizes, **settings)
     if name == "encoder_decoder":
         return EncoderDecoder(**sizes, **settings)
-    check_choice("name", name, MODELS)
+    raise no_choice("name", name, MODELS)
 
 
 class ManyToMany(nn.Module):
@@ -70,7 +70,7 @@ class ManyToMany(nn.Module):
             parent=None,
         )
         if self.bidirectional:
-            layer = Bidirectional(layer, parent=None)
+            layer = Bidirectional(layer, parent=None)  # type: ignore[assignment]
         _, x = layer.clone(parent=self, name="recurrent")(x, train=train)
         x = nn.relu(dense(self.dense, bfloat16=self.bfloat16, name="hidden")(x))
         x = Dropout(self.dropout, deterministic=not train)(x)

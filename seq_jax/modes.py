@@ -201,14 +201,11 @@ def explain(
             continue
         path = workdir / "figures" / f"attention_{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures.draw(
-            *pictures.attention_of_words(
-                translator.model, translator.variables, translator.vocabularies, sentence,
-                best[0].text,
-            ),
-            path,
-            config.data.languages,
-        )  # fmt: skip
+        found_in = pictures.attention_of_words(
+            translator.model, translator.variables, translator.vocabularies, sentence, best[0].text
+        )
+        weights_of, source, target = found_in
+        pictures.draw(weights_of, source, target, path, config.data.languages)
         print(f"{sentence} -> {best[0].text}: {path}")
         drawn += 1
     return 0 if drawn else 1
@@ -258,7 +255,7 @@ def read_identity(workdir: Path) -> dict:
     identity = read_config(workdir, updated)["identity"]
     for name, kind in {"tokens": int, "source_sha256": str, "target_sha256": str}.items():
         value = identity.get(name)
-        if type(value) is not kind or (kind is int and not 0 < value <= 10**6):
+        if type(value) is not kind or (isinstance(value, int) and not 0 < value <= 10**6):
             raise UserError(
                 f"{workdir / 'config.json'}: identity.{name} is {value!r:.40}, expected a "
                 f"{kind.__name__} as --mode=train wrote it"

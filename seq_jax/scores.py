@@ -5,6 +5,7 @@ Every interval is a 95 % one.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
@@ -40,7 +41,7 @@ def token_scores(predicted, target, vocabulary: Vocabulary) -> dict:
     pad, unk, start, end = (vocabulary.index.get(word, -1) for word in (PAD, UNK, START, END))
     tokens = (target != pad) & (target != start)
     equal = predicted == target
-    scores = {}
+    scores: dict[str, Any] = {}
     for name, counted in (("token", tokens), ("word", tokens & (target != end))):
         if not counted.any():
             raise ValueError(f"no {name} in a target of shape {target.shape}")

@@ -25,7 +25,7 @@ class Subwords(NamedTuple):
     """Has what a `text.Vocabulary` has. Pieces 0 to 3 are <PAD>, <unk>, <start> and <end>."""
 
     words: tuple[str, ...]  # the pieces; one that begins a word begins with SPACE
-    index: dict[str, int]  # of each piece in `words`
+    index: dict[str, int]  # type: ignore[assignment]  # of each piece in `words`
     model: bytes  # the whole sentencepiece model
     processor: sentencepiece.SentencePieceProcessor
 

@@ -173,7 +173,7 @@ class Vocabulary(NamedTuple):
     they are used, then the words, the most common first."""
 
     words: tuple[str, ...]
-    index: dict[str, int]  # of each word in `words`
+    index: dict[str, int]  # type: ignore[assignment]  # of each word in `words`
 
     @property
     def sha256(self) -> str:
@@ -238,7 +238,8 @@ def encode(vocabulary: Vocabulary, sentence: str, pieces: Sequence[str] | None =
             f"Not in the vocabulary of {len(index)} words, which has no {UNK}: "
             f"{', '.join(unknown[:8])}. Use other words, or train with an {UNK}."
         )
-    numbers = [index.get(word, index.get(UNK)) for word in pieces or vocabulary.pieces(sentence)]
+    unknown_word = index.get(UNK, -1)  # which there is, if a word is unknown
+    numbers = [index.get(word, unknown_word) for word in pieces or vocabulary.pieces(sentence)]
     return [index[START], *numbers, index[END]] if START in index else numbers
 
 

@@ -1,9 +1,11 @@
 """Sentences from the command line, a file or a pipe, and a line for each: its translation."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from seq_jax.text import UNK, tokenise, unknown_words
 from train_jax.run.errors import UserError
@@ -19,7 +21,8 @@ def read_chunks(inputs: str) -> Iterator[list[str]]:
         yield read_lines(inputs)
         return
     done, rest = 0, b""
-    while data := sys.stdin.buffer.read1(1 << 16):
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)
+    while data := stdin.read1(1 << 16):
         rest += data
         if len(rest) > MAX_BYTES:
             raise UserError(f"stdin line {done + 1}: more than {MAX_BYTES:,} bytes.")

@@ -5,11 +5,13 @@ A GPU then computes in whole float32 and with the same bits in every run, so tha
 holds on both. What compares bits across programs, or is of the CPU alone, is marked cpu_only.
 """
 
+import collections
 import os
 
 import pytest
 
 from train_jax import process
+from train_jax.report.table import Table, as_text
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 ON_CPU = os.environ["JAX_PLATFORMS"] == "cpu"
@@ -29,3 +31,37 @@ if not ON_CPU:
 def pytest_runtest_setup(item):
     if not ON_CPU and item.get_closest_marker("cpu_only"):
         pytest.skip("for the CPU alone")
+
+
+# What trains, or starts launch.py: not in `make check`.
+END_TO_END = (
+    "test_launch.py", "test_configs.py", "reliability/", "train_jax/test_loop.py",
+    "train_jax/test_parallel.py", "fer_jax/test_evaluate.py", "fer_jax/test_folds.py",
+    "fer_jax/test_own_data.py", "fer_jax/explain/test_run.py", "fer_jax/explore/test_run.py",
+    "fer_jax/export/", "fer_jax/predict/test_run.py", "seq_jax/test_attention_task.py",
+    "seq_jax/test_modes.py", "seq_jax/test_shipped.py", "seq_jax/test_export.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(part in item.path.as_posix() for part in END_TO_END):
+            item.add_marker(pytest.mark.end_to_end)
+        if marker := item.get_closest_marker("equivalence"):
+            item.user_properties.append(("equivalence", marker.args))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """With -m equivalence: a table of what equals what, and how closely."""
+    if "equivalence" not in config.getoption("-m"):
+        return
+    tests = collections.Counter()
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call":
+            tests.update(tuple(a) for name, a in report.user_properties if name == "equivalence")
+    if not tests:
+        return
+    rows = [[*args, str(number)] for args, number in tests.items()]
+    terminalreporter.section("ours = theirs, to what")
+    table = Table(["ours", "theirs", "to", "tests"], rows, numbers=(3,))
+    terminalreporter.write_line(as_text(table))

@@ -1,4 +1,6 @@
-"""Imports point one way: launch -> {fer_jax, seq_jax} -> train_jax. Read from the syntax tree."""
+"""Imports point one way: launch -> {fer_jax, seq_jax} -> train_jax. Read from the syntax tree; what
+nobody may import, ruff knows (banned-api in pyproject.toml). import-linter would do the same, with
+seven packages more to pin."""
 
 import ast
 import subprocess
@@ -21,8 +23,6 @@ FILES = [
     for room in MAY_IMPORT
     for path in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
 ]
-FLAGS = {"absl.flags", "absl.app", "ml_collections.config_flags"}
-BANNED = {"tensorflow", "pickle", "cloudpickle", "dill", "torch", "keras", "tests", "benchmarks"}
 
 
 def imports(path):
@@ -30,8 +30,7 @@ def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import; the rules here read full names"
+        elif isinstance(node, ast.ImportFrom):  # not relative: ruff's TID252
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -48,9 +47,6 @@ def test_imports(path):
         elif room == "configs":
             allowed = {"ml_collections", *sys.stdlib_module_names}
             assert within(name, allowed), f"a config must not import {name}"
-        assert not within(name, BANNED), f"{name} is banned"
-        if within(name, FLAGS):
-            assert room == "launch.py", f"only launch.py may touch {name}"
 
 
 def test_the_rules_see_the_project():

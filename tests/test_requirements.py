@@ -14,7 +14,7 @@ OURS = {"launch", "configs", "data", "fer_jax", "seq_jax", "train_jax", "tests",
 APART = ("tests/golden/make_", "benchmarks/")
 # Tools; what tensorflow-datasets stores its files with; a font, looked up by its path; what
 # jax.export writes its files with.
-NOT_IMPORTED = {"ruff", "pytest-xdist", "array-record", "manimgx-fonts", "flatbuffers"}
+NOT_IMPORTED = {"ruff", "mypy", "pytest-xdist", "array-record", "manimgx-fonts", "flatbuffers"}
 
 
 def pins(name):

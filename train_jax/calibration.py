@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-BOUNDS = 2**-6, 2**6  # of the temperature
+BOUNDS = 2.0**-6, 2.0**6  # of the temperature
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 

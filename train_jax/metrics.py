@@ -16,7 +16,7 @@ class TotalAndCount(NamedTuple):
     """A mean before the division, so that batches of unequal size add up correctly."""
 
     total: jax.Array  # f32[], sum over unmasked items
-    count: jax.Array  # f32[], number of unmasked items
+    count: jax.Array  # type: ignore[assignment]  # f32[], number of unmasked items
 
 
 def masked_total(values, mask) -> TotalAndCount:

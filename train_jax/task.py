@@ -1,7 +1,7 @@
 """The contract between a task (faces, sentences) and the training loop."""
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -43,4 +43,4 @@ class Task(NamedTuple):
     steps_per_call_on_cpu: int = 1
     # {name: variables -> float}: scores of the valid split that cannot be summed over batches, once
     # an epoch, on the host; 'val_NAME' in the row of the epoch
-    scores: dict[str, Callable[[dict], float]] = types.MappingProxyType({})
+    scores: Mapping[str, Callable[[dict], float]] = types.MappingProxyType({})

@@ -11,7 +11,7 @@ units of half the image, x to the right, y DOWN. Every parameter is f32[N, 1, 1]
 units or a tone in [0, 1] (0 black, 1 white).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,38 +63,38 @@ class Look(NamedTuple):
     What is not on every face (glasses, beard, hair) is there where its number is positive.
     """
 
-    shift_x: tuple = (-0.15, 0.15)  # pose: where the head's middle is
-    shift_y: tuple = (-0.14, 0.14)
-    angle: tuple = (-0.26, 0.26)  # in-plane rotation, radians
-    scale: tuple = (0.90, 1.24)
-    yaw: tuple = (-0.18, 0.18)  # the head turns: one half is squeezed, the features move
-    pitch: tuple = (-0.06, 0.06)  # the head nods: the features move up or down
-    head_width: tuple = (0.64, 0.80)
-    head_height: tuple = (0.84, 0.98)
-    jaw: tuple = (0.02, 0.26)  # how much the head narrows downwards
-    eye_gap: tuple = (-0.03, 0.03)  # added to EYE_X
-    brow_lift: tuple = (-0.025, 0.025)  # a person's own brow height, shared by both ends
-    brow_thick: tuple = (0.022, 0.05)
-    nose_length: tuple = (-0.05, 0.05)
-    lip_thick: tuple = (0.015, 0.06)
-    gaze: tuple = (-0.05, 0.05)  # iris to the left or right
-    skin: tuple = (0.30, 0.95)  # tones
-    brow: tuple = (0.10, 0.50)  # tone of the brows as a share of the skin's
-    lip: tuple = (0.50, 1.10)
-    hair: tuple = (0.02, 0.85)
-    background: tuple = (0.0, 1.0)
-    hair_amount: tuple = (-0.2, 1.0)
-    hair_length: tuple = (-0.4, 1.3)  # the y at which it ends
-    fringe: tuple = (-0.08, 0.14)  # how far it comes down the forehead
-    parting: tuple = (-0.3, 0.3)  # slope of the fringe
-    beard: tuple = (-1.2, 0.6)
-    glasses: tuple = (-1.5, 0.6)
-    light_x: tuple = (-0.40, 0.40)  # change of brightness from one side to the other
-    light_y: tuple = (-0.25, 0.25)
-    gain: tuple = (0.70, 1.25)
-    contrast: tuple = (0.70, 1.15)
-    noise: tuple = (0.0, 0.030)  # standard deviation
-    blur: tuple = (0.0, 0.18)  # share of a pixel that leaks to each neighbour
+    shift_x: Any = (-0.15, 0.15)  # pose: where the head's middle is
+    shift_y: Any = (-0.14, 0.14)
+    angle: Any = (-0.26, 0.26)  # in-plane rotation, radians
+    scale: Any = (0.90, 1.24)
+    yaw: Any = (-0.18, 0.18)  # the head turns: one half is squeezed, the features move
+    pitch: Any = (-0.06, 0.06)  # the head nods: the features move up or down
+    head_width: Any = (0.64, 0.80)
+    head_height: Any = (0.84, 0.98)
+    jaw: Any = (0.02, 0.26)  # how much the head narrows downwards
+    eye_gap: Any = (-0.03, 0.03)  # added to EYE_X
+    brow_lift: Any = (-0.025, 0.025)  # a person's own brow height, shared by both ends
+    brow_thick: Any = (0.022, 0.05)
+    nose_length: Any = (-0.05, 0.05)
+    lip_thick: Any = (0.015, 0.06)
+    gaze: Any = (-0.05, 0.05)  # iris to the left or right
+    skin: Any = (0.30, 0.95)  # tones
+    brow: Any = (0.10, 0.50)  # tone of the brows as a share of the skin's
+    lip: Any = (0.50, 1.10)
+    hair: Any = (0.02, 0.85)
+    background: Any = (0.0, 1.0)
+    hair_amount: Any = (-0.2, 1.0)
+    hair_length: Any = (-0.4, 1.3)  # the y at which it ends
+    fringe: Any = (-0.08, 0.14)  # how far it comes down the forehead
+    parting: Any = (-0.3, 0.3)  # slope of the fringe
+    beard: Any = (-1.2, 0.6)
+    glasses: Any = (-1.5, 0.6)
+    light_x: Any = (-0.40, 0.40)  # change of brightness from one side to the other
+    light_y: Any = (-0.25, 0.25)
+    gain: Any = (0.70, 1.25)
+    contrast: Any = (0.70, 1.15)
+    noise: Any = (0.0, 0.030)  # standard deviation
+    blur: Any = (0.0, 0.18)  # share of a pixel that leaks to each neighbour
 
 
 def sample(rng: np.random.Generator, labels: np.ndarray, nuisance: float):

@@ -137,7 +137,7 @@ def occlusion_map(probability_of, face, *, size, stride) -> np.ndarray:
         hidden[number, top : top + size, left : left + size] = True
     images = np.where(hidden, np.uint8(np.rint(face.mean())), face)
     drops = probability_of(face[None])[0] - probability_of(images)
-    return np.float32(np.tensordot(drops, hidden, 1) / hidden.sum(0))
+    return (np.tensordot(drops, hidden, 1) / hidden.sum(0)).astype(np.float32)
 
 
 def check_square(size, stride) -> None:

@@ -23,15 +23,15 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
 
     Of a video or webcam the first frame. Returns the exit code: 1 if there was no face, else 0.
     """
-    inputs = inputs_lib.split(inputs)
-    found, c = check(config.predict, inputs), check_settings(config.explain)
+    names = inputs_lib.split(inputs)
+    found, c = check(config.predict, names), check_settings(config.explain)
     folder = weights_lib.choose(weights, workdir)
     if "," in str(weights):
         raise UserError(f"--mode=explain shows one net at a time, got --weights={weights}")
     classifier = weights_lib.load(folder)
     check_label(c["label"], classifier.card["classes"])
     print(f"weights: {folder}, trained on {classifier.card['trained_on']['name']}")
-    files = inputs_lib.find(inputs).files
+    files = inputs_lib.find(names).files
     pictures = images.read(files, max_pixels=found["max_pixels"], every=1, max_frames=1)
     rows = []
     use_letters(classifier.card["classes"])
@@ -43,13 +43,12 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
             kernel, workdir / "figures" / "filters.png", f"{folder.name}, first layer"
         )
         for picture in pictures:
-            faces = [] if picture.pixels is None else find_faces(
-                picture.pixels, **face_settings(found, picture)
-            )  # fmt: skip
+            faces, reason = [], picture.reason
+            if picture.pixels is not None:
+                wanted = face_settings(found, picture)
+                faces = find_faces(picture.pixels, **wanted)
+                reason = reason or why_no_face(picture.pixels.shape, picture.shrunk, wanted)
             if not faces:
-                reason = picture.reason or why_no_face(
-                    picture.pixels.shape, picture.shrunk, face_settings(found, picture)
-                )
                 print(f"{picture.file}: {reason}")
                 rows.append({"file": picture.file, "reason": reason})
             for face in faces[: c["faces"]]:

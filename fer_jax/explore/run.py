@@ -84,14 +84,14 @@ def explore(config, workdir: Path) -> None:
     figures.draw_counts(counts, folder / "class_counts.png", dataset.name)
     drawn = sample(faces, len(classes), per_class=c.samples, seed=c.seed)
     figures.draw_samples(drawn, classes, folder / "samples.png", f"{dataset.name} {c.split}")
-    for pair, (r, index) in near.items():
-        a, b = (dataset.splits[name] for name in pair.split(", "))
+    for two, (r, index) in near.items():
+        a, b = (dataset.splits[name] for name in two.split(", "))
         rows = np.flatnonzero((r >= fer_data.NEAR) & ~fer_data.has_twin(b, a))
         rows = np.random.default_rng(c.seed).permutation(rows)[: c.samples]
         if len(rows):
             figures.draw_pairs(
                 b.images[rows], a.images[index[rows]], r[rows],
-                folder / f"near_twins_{pair.replace(', ', '_')}.png", pair.split(", "),
+                folder / f"near_twins_{two.replace(', ', '_')}.png", two.split(", "),
             )  # fmt: skip
     figures.draw_auc(result, pair, folder / "auc.png", title)
     means = mean_faces(faces, len(classes))

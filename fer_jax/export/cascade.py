@@ -1,6 +1,5 @@
 """OpenCV's cascades as the JSON that faces.mjs reads, and their notices."""
 
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -16,19 +15,19 @@ def read(name: str) -> tuple[dict, str]:
     The cascade is {'window': pixels, 'stages': [{'threshold', 'stumps': [[threshold, left, right,
     [x, y, width, height, weight], ...], ...]}]}. ValueError unless it is one of stumps.
     """
-    text = (Path(cv2.data.haarcascades) / NAMES[name]).read_text()
-    cascade = ET.fromstring(text).find("cascade")
-    window = int(cascade.findtext("width"))
+    text = (Path(cv2.__file__).parent / "data" / NAMES[name]).read_text()
+    cascade = _child(ET.fromstring(text), "cascade")
+    window = int(_child(cascade, "width").text or 0)
     features = [
-        [_numbers(rect.text) for rect in feature.find("rects")]
-        for feature in cascade.find("features")
+        [_numbers(rect.text) for rect in _child(feature, "rects")]
+        for feature in _child(cascade, "features")
     ]
-    if window != int(cascade.findtext("height")) or cascade.find(".//tilted") is not None:
+    if window != int(_child(cascade, "height").text or 0) or cascade.find(".//tilted") is not None:
         raise ValueError(f"{NAMES[name]}: expected square windows and upright rectangles")
     stages = []
-    for stage in cascade.find("stages"):
+    for stage in _child(cascade, "stages"):
         stumps = []
-        for weak in stage.find("weakClassifiers"):
+        for weak in _child(stage, "weakClassifiers"):
             node, leaves = _numbers(weak.findtext("internalNodes")), weak.findtext("leafValues")
             if len(node) != 4:
                 raise ValueError(f"{NAMES[name]}: expected stumps, not trees")
@@ -36,8 +35,15 @@ def read(name: str) -> tuple[dict, str]:
             stumps.append([node[3], *_numbers(leaves), *rects])
         (threshold,) = _numbers(stage.findtext("stageThreshold"))
         stages.append({"threshold": threshold, "stumps": stumps})
-    notice = re.search("<!--(.*?)-->", text, re.DOTALL)[1]
+    notice = text.partition("<!--")[2].partition("-->")[0]
     return {"window": window, "stages": stages}, notice.strip()
+
+
+def _child(element: ET.Element, name: str) -> ET.Element:
+    found = element.find(name)
+    if found is None:
+        raise ValueError(f"<{element.tag}> has no <{name}>")
+    return found
 
 
 def _numbers(text) -> list[float]:

@@ -35,14 +35,15 @@ def load() -> dict[str, bytes]:
             f"{path}: its SHA-256 is {digest}, expected {SHA256}. Delete it, and it is fetched anew"
         )
     with tarfile.open(path) as archive:
-        return {name: archive.extractfile(file).read() for name, file in FILES.items()}
+        files = {name: archive.extractfile(file) for name, file in FILES.items()}
+        return {name: file.read() for name, file in files.items() if file}
 
 
 def notices() -> tuple[str, str]:
     """(licence, notices of third parties), which come with the Python package."""
     folder = Path(onnxruntime.__file__).parent
-    names = ("LICENSE", "ThirdPartyNotices.txt")
-    return tuple((folder / name).read_text("utf-8") for name in names)
+    licence, others = folder / "LICENSE", folder / "ThirdPartyNotices.txt"
+    return licence.read_text("utf-8"), others.read_text("utf-8")
 
 
 def fetch(folder: Path):

@@ -80,9 +80,9 @@ def _prepare(
         arrays |= {split + "_labels": labels for split, (_, labels) in data.splits.items()}
         arrays |= {split + "_votes": votes for split, votes in data.votes.items()}
         about = json.dumps({"classes": data.classes, "name": data.name, "notes": data.notes})
-        np.savez(
-            temporary / "arrays.npz", key=source_key, sha256=data.sha256, about=about, **arrays
-        )
+        facts = {"key": source_key, "sha256": data.sha256, "about": about}
+        arrays |= {name: np.array(fact) for name, fact in facts.items()}
+        np.savez(temporary / "arrays.npz", **arrays)  # type: ignore[arg-type]
         os.rename(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

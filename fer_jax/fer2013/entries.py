@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from train_jax.run.errors import UserError
 
@@ -199,7 +199,8 @@ def of_tar(path: Path) -> Iterator[list[Entry]]:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             unpacked = stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file
-            archive = stack.enter_context(tarfile.open(fileobj=_TarBytes(unpacked), mode="r:"))
+            counted = cast(IO[bytes], _TarBytes(unpacked))  # it has what tarfile asks for
+            archive = stack.enter_context(tarfile.open(fileobj=counted, mode="r:"))
             for number, info in enumerate(archive, start=1):
                 _check_count(number, path)
                 parts = _safe_parts(info.name, path)
@@ -210,7 +211,8 @@ def of_tar(path: Path) -> Iterator[list[Entry]]:
                         f"{path}: entry {info.name!r} is a link or a device; expected files."
                     )
                 found.append(_tar_entry(archive, info, parts, f"{path}: {info.name}"))
-            last = archive.members[-1] if archive.members else None
+            members = archive.getmembers()
+            last = members[-1] if members else None
             _check_end(unpacked, last.offset_data + -(-last.size // 512) * 512 if last else 0)
         except UserError:
             raise
@@ -220,7 +222,7 @@ def of_tar(path: Path) -> Iterator[list[Entry]]:
         yield found
 
 
-def _check_end(file: BinaryIO, place: int) -> None:
+def _check_end(file: IO[bytes] | gzip.GzipFile, place: int) -> None:
     """ValueError unless nothing but zeros, and a block of them, follows the last entry: a damaged
     header is the end for tarfile, and gzip looks at its checksum there."""
     file.seek(place)

@@ -63,17 +63,16 @@ def decode(data: bytes, name: str, *, resize: bool = False) -> np.ndarray:
         ) from error
     if frames > 1:
         raise UserError(f"{name}: expected one picture, found {frames} frames.")
-    if resize:
+    if shrunk is not None:
         return shrunk
-    if image.mode == "P":  # GIF and BMP keep grey in a palette
-        image = image.convert("RGB")
-    pixels = np.asarray(image)
-    if image.mode == "RGB" and (pixels == pixels[..., :1]).all():
+    plain = image.convert("RGB") if image.mode == "P" else image  # GIF and BMP: grey in a palette
+    pixels = np.asarray(plain)
+    if plain.mode == "RGB" and (pixels == pixels[..., :1]).all():
         return pixels[..., 0]
-    if image.mode != "L":
+    if plain.mode != "L":
         raise UserError(
             f"{name}: expected a grey image, found colour or transparency (mode "
-            f"{image.mode}). Convert it to 8-bit grey; {RESIZE}."
+            f"{plain.mode}). Convert it to 8-bit grey; {RESIZE}."
         )
     return pixels
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fer_jax.fer2013.tree_form import SPLIT_FOLDERS
 from train_jax.run.errors import UserError
@@ -24,7 +24,7 @@ class Table(NamedTuple):
     """A file of which the header was read."""
 
     path: Path
-    file: object  # pyarrow.parquet.ParquetFile
+    file: Any  # pyarrow.parquet.ParquetFile
     split: str
     image: str  # column
     label: str  # column

@@ -7,6 +7,7 @@ UserError that names the file, what was expected, what was found, what to do.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import zipfile
@@ -169,10 +170,10 @@ def key(source: Source, reading: Reading = Reading()) -> str:  # noqa: B008, imm
             line = "\0".join([*parts, str(status.st_size), str(status.st_mtime_ns)])
             digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     else:
-        for path in (source.path, _votes_beside(source)):
-            if path is not None:
-                with entries.readable(path), open(path, "rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        votes = _votes_beside(source)
+        for path in (source.path, *([votes] if votes else [])):
+            with entries.readable(path), open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     how = repr((reading.classes, reading.class_map, reading.resize, reading.labels))
     return hashlib.sha256(f"{FORMAT} {source.form} {digest.hexdigest()} {how}".encode()).hexdigest()
 
@@ -192,7 +193,8 @@ def read(
             MAX_IMAGES; or labels that cannot belong to the images, see meaning.py.
     """
     reading.check()
-    found, left_out, refused = defaultdict(list), Counter(), []
+    found, refused = defaultdict(list), []
+    left_out: Counter[str] = Counter()
     with _open(source, reading) as opened:
         classes, numbers = classes_lib.number(opened.labels, reading, source.path)
         count = 0
@@ -210,11 +212,11 @@ def read(
                 if len(refused) == MAX_REFUSED:
                     break
                 continue
-            votes = np.zeros(len(classes) * bool(item.votes), np.uint8)
+            counts = np.zeros(len(classes) * bool(item.votes), np.uint8)
             for name, people in item.votes.items():
                 if numbers.get(name) is not None:
-                    votes[numbers[name]] += people
-            found[item.split].append((label, pixels, votes.tobytes()))
+                    counts[numbers[name]] += people
+            found[item.split].append((label, pixels, counts.tobytes()))
             progress(count)
         notes = list(opened.notes)
     if source.beside:
@@ -231,12 +233,13 @@ def read(
             f"{source.path}: cannot tell the split of some images in test/. Expected PublicTest_* "
             "or PrivateTest_* of all, or of none."
         )
-    splits, votes = {}, {}
+    splits: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    votes: dict[str, np.ndarray] = {}
     for split in SPLITS:
         if rows := sorted(found.get(split, [])):
-            pixels = np.frombuffer(b"".join(row[1] for row in rows), np.uint8)
+            images = np.frombuffer(b"".join(row[1] for row in rows), np.uint8)
             labels = np.array([row[0] for row in rows], np.int32)
-            splits[split] = (pixels.reshape(-1, 48, 48), labels)
+            splits[split] = (images.reshape(-1, 48, 48), labels)
             if rows[0][2]:
                 joined = b"".join(row[2] for row in rows)
                 votes[split] = np.frombuffer(joined, np.uint8).reshape(len(rows), len(classes))
@@ -261,7 +264,7 @@ def _open(source: Source, reading: Reading) -> Iterator[Opened]:
         yield _parquet(source, reading)
     elif source.form == "csv":
         beside = _votes_beside(source)
-        yield _table(_path_entry(path), beside and _path_entry(beside), reading)
+        yield _table(_path_entry(path), _path_entry(beside) if beside else None, reading)
     elif source.form == "folder":
         yield _tree(entries.of_folder(path), path, reading)
     else:
@@ -300,7 +303,7 @@ def _tree(found: list[Entry], path: Path, reading: Reading) -> Opened:
         return decode(entry.read(limit), entry.name, resize=reading.resize)
 
     items = (
-        Item(place.split, place.folder, lambda entry=place.entry: pixels(entry)) for place in images
+        Item(place.split, place.folder, functools.partial(pixels, place.entry)) for place in images
     )
     return Opened({place.folder for place in images}, items, notes)
 
@@ -310,7 +313,11 @@ def _parquet(source: Source, reading: Reading) -> Opened:
     paths = parquet_form.find(source.path) if source.path.is_dir() else [source.path]
     tables = parquet_form.open_files(paths)
     items = (
-        Item(row.split, row.label, lambda r=row: decode(r.data, r.name, resize=reading.resize))
+        Item(
+            row.split,
+            row.label,
+            functools.partial(decode, row.data, row.name, resize=reading.resize),
+        )
         for row in parquet_form.rows(tables)
     )
     return Opened(parquet_form.class_names(tables), items, [])
@@ -333,7 +340,7 @@ def _table(table: Entry, votes: Entry | None, reading: Reading) -> Opened:
     def items():
         with table.open() as file:
             for split, label, image, _ in csv_form.rows(file, table.name, has_usage=has_usage):
-                yield Item(split, CLASSES[label], lambda image=image: image)
+                yield Item(split, CLASSES[label], _as_it_is(image))
 
     notes = []
     if votes is not None:
@@ -341,11 +348,15 @@ def _table(table: Entry, votes: Entry | None, reading: Reading) -> Opened:
     return Opened(set(CLASSES), items(), notes)
 
 
+def _as_it_is(image: np.ndarray) -> Callable[[], np.ndarray]:
+    return lambda: image
+
+
 def _items_of_votes(table: Entry, votes: Entry, has_usage: bool) -> Iterator[Item]:
     people = []
     with votes.open() as file:
-        for row in ferplus.rows(file, votes.name):
-            people.append(row)
+        for voted in ferplus.rows(file, votes.name):
+            people.append(voted)
             if len(people) > MAX_IMAGES:
                 raise UserError(f"{votes.name}: more than {MAX_IMAGES} rows; FER-2013 has 35,887.")
     with table.open() as file:
@@ -357,7 +368,7 @@ def _items_of_votes(table: Entry, votes: Entry, has_usage: bool) -> Iterator[Ite
                     f"{votes.name}: does not go with {table.name}: line {line} there is of "
                     f"{split}, and here {'nothing is left' if row is None else f'of {row.split}'}."
                 )
-            yield Item(split, row.label, lambda image=image: image, row.votes)
+            yield Item(split, row.label, _as_it_is(image), row.votes)
             number += 1
     if number < len(people):
         raise UserError(f"{votes.name}: {len(people):,} rows, and {number:,} in {table.name}.")
@@ -376,6 +387,6 @@ def content_sha256(splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
     digest = hashlib.sha256()
     for split, (images, labels) in sorted(splits.items()):
         digest.update(f"{split} {len(labels)}\n".encode())
-        digest.update(np.ascontiguousarray(labels, "<i4"))
-        digest.update(np.ascontiguousarray(images, np.uint8))
+        digest.update(np.ascontiguousarray(labels, "<i4").data)
+        digest.update(np.ascontiguousarray(images, np.uint8).data)
     return digest.hexdigest()

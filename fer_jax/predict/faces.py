@@ -119,8 +119,8 @@ def detect_turned(grey, *, min_face) -> list[tuple[tuple, float, str]]:
             middle = back @ (x + side / 2, y + side / 2, 1)
             corner = (round(value - side / 2) for value in middle)
             found.append(((*corner, side, side), count, turn, f"turned {turn}"))
-    clearest = max(found, key=lambda one: one[1], default=None)
-    found = [one for one in found if abs(one[2] - clearest[2]) <= 30]
+    clearest = max(found, key=lambda one: one[1])[2] if found else 0
+    found = [one for one in found if abs(one[2] - clearest) <= 30]
     if not found:
         width = small.shape[1]
         for mirrored in (False, True):  # the cascade knows those that look to one side
@@ -174,7 +174,7 @@ def _shrink(grey, scale):
 
 def suppress(boxes, scores) -> list:
     """Non-maximum suppression: of boxes that share 30 % of the smaller one, the best remains."""
-    kept = []
+    kept: list = []
     for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
         if all(shared(boxes[i], other) < 0.3 * _smaller(boxes[i], other) for other in kept):
             kept.append(boxes[i])

@@ -131,7 +131,8 @@ def _lines(name) -> list[str]:
 
 def _look_through(folder: Path) -> tuple[list[str], str]:
     """(pictures and videos below `folder`, sorted; what is left out, or '')."""
-    found, endings, hidden, seen = [], Counter(), 0, set()
+    endings: Counter[str] = Counter()
+    found, hidden, seen = [], 0, set()
     for at, folders, names in os.walk(
         folder, followlinks=True, onerror=lambda error: found.append(Path(error.filename))
     ):

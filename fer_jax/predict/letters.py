@@ -20,7 +20,7 @@ FIRST = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.tt
 
 def runs(text: str, size: int):
     """[(font, part)]: the parts of a line, each in one font of `size` pixels."""
-    parts = []
+    parts: list[list] = []
     for letter in text:
         path = FIRST if ord(letter) in _letters(FIRST) else _path_of(letter)
         if path is None and unicodedata.combining(letter) == 0 and not letter.isprintable():
@@ -64,7 +64,7 @@ def _path_of(letter) -> Path | None:
 def paths() -> tuple[Path, ...]:
     """Of the fonts, in the order in which they are asked."""
     noto = importlib.util.find_spec("manimgx_fonts")
-    folders = noto.submodule_search_locations if noto else []
+    folders = (noto and noto.submodule_search_locations) or []
     packaged = [path for folder in folders for path in sorted(Path(folder).glob("*.ttf"))]
     system = [Path(path) for path in sorted(font_manager.findSystemFonts())]
     return (FIRST, *packaged, *(path for path in system if "emoji" not in path.name.lower()))

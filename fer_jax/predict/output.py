@@ -32,9 +32,10 @@ class Output:
     def __init__(self, workdir: Path, settings, classes):
         self._workdir, self._settings, self._classes = workdir, settings, classes
         self._annotated = workdir / "annotated"
-        self._tiles, self._left_out, self._drawn, self._not_drawn = [], 0, 0, 0
+        self._tiles: list = []
+        self._left_out, self._drawn, self._not_drawn = 0, 0, 0
         self._videos = 0
-        self._counts = {}  # of the moving pictures: {file: Counter of answers}
+        self._counts: dict[str, Counter[str]] = {}  # of the moving pictures: {file: answers}
         self._read = self._unreadable = 0
         self._video = self._reported = None  # of the video that is read; when it was reported on
         self._lock = threading.RLock()  # of one picture's rows, or of the end; see `finish`
@@ -152,9 +153,10 @@ class Output:
         values = dict(zip(self._classes, numbers, strict=True)) if found else {}
         box = [picture.shrunk * side for side in found.box] if found else None
         seconds = None if picture.seconds is None else round(picture.seconds, 3)
+        told = [found.number, found.pose, *box, found.name] if found and box else [""] * 7
         self._rows.writerow(
             [picture.file, picture.frame, "" if seconds is None else f"{seconds:.3f}"]
-            + ([found.number, found.pose, *box, found.name] if found else [""] * 7)
+            + told
             + [f"{values[c]:.6f}" if values else "" for c in self._classes]
             + [reason]
         )

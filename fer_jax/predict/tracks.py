@@ -43,7 +43,8 @@ def follow(state: Tracks, boxes, probabilities, *, keep: float):
         for t, track in enumerate(tracks)
         for b, box in enumerate(boxes)
     ]
-    smoothed, taken = np.array(probabilities), {}
+    smoothed = np.array(probabilities)
+    taken: dict[int, int] = {}
     for overlap, t, b in sorted(pairs, reverse=True):
         if overlap >= SAME and t not in taken and b not in taken.values():
             taken[t] = b
@@ -53,10 +54,10 @@ def follow(state: Tracks, boxes, probabilities, *, keep: float):
         for t, track in enumerate(tracks)
         if t not in taken and track.missed < PATIENCE
     ]
-    numbers = {b: tracks[t].number for t, b in taken.items()}
+    known = {b: tracks[t].number for t, b in taken.items()}
     for b in range(len(boxes)):
-        numbers.setdefault(b, state.seen + 1 + b - sum(other < b for other in taken.values()))
-    numbers = [numbers[b] for b in range(len(boxes))]
+        known.setdefault(b, state.seen + 1 + b - sum(other < b for other in taken.values()))
+    numbers = [known[b] for b in range(len(boxes))]
     found = [Track(*one) for one in zip(boxes, smoothed, [0] * len(boxes), numbers, strict=True)]
     seen = max([state.seen, *numbers])
     return Tracks((*found, *lost), seen), smoothed, numbers

@@ -2,6 +2,7 @@
 wheel cannot write (VP8, which it can, costs eight times as much and a message on stderr)."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ class Video:
     of a changing rate, or of which only some frames are looked at, keeps its pace."""
 
     def __init__(self, path: Path):
-        self._path, self._writer, self._due, self._last = path, None, 0, None
+        self._path, self._due = path, 0
+        self._writer: Any = None  # cv2.VideoWriter
+        self._last: Any = None  # u8[H, W, 3]
 
     def add(self, pixels: np.ndarray, seconds: float):
         """u8[H, W, 3] RGB, and when it is shown."""
@@ -24,7 +27,7 @@ class Video:
             self._start = seconds
             self._size = width, height
             self._writer = cv2.VideoWriter(
-                str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), RATE, self._size
+                str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), RATE, self._size
             )
         due = round(RATE * (seconds - self._start))
         for _ in range(min(due - self._due, round(RATE * LONGEST))):

@@ -17,7 +17,8 @@ def main_score(result: dict) -> Score:
     """Accuracy on the last split of eval.json: a test split, where there is one."""
     name = list(result["splits"])[-1]
     s = result["splits"][name]
-    return Score(f"accuracy on {name}", s["n"], s["accuracy"], *s["ci95"], s["majority"], 4)
+    low, high = s["ci95"]
+    return Score(f"accuracy on {name}", s["n"], s["accuracy"], low, high, s["majority"], 4)
 
 
 def sections(run: Run) -> list[Section]:

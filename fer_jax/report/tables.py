@@ -51,7 +51,7 @@ def scores(result: dict) -> Table:
     header = ["split", "n", "accuracy [95 %]", "majority", "recall", "F1", "top 2", "NLL", "ECE",
               "NLL/T", "ECE/T"]  # fmt: skip
     cells = [
-        [name, f"{s['n']:,}", interval(s["accuracy"], *s["ci95"], 4)]
+        [name, f"{s['n']:,}", interval(s["accuracy"], s["ci95"], 4)]
         + [f"{s[key]:.4f}" for key in ("majority", "macro_recall", "macro_f1", "top2", "nll")]
         + [f"{x:.4f}" for x in (s["ece"], s["calibrated"]["nll"], s["calibrated"]["ece"])]
         for name, s in rows

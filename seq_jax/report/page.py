@@ -23,7 +23,8 @@ def main_score(result: dict) -> Score:
     s = result["splits"][name]
     baselines = result["baselines"].get(name, {})
     best = max((b["chrf++"] for b in baselines.values()), default=float("nan"))
-    return Score(f"chrF++ on {name}", s["n"], s["chrf++"], *s["chrf++_ci95"], best, 1)
+    low, high = s["chrf++_ci95"]
+    return Score(f"chrF++ on {name}", s["n"], s["chrf++"], low, high, best, 1)
 
 
 def sections(run: Run) -> list[Section]:
@@ -42,7 +43,7 @@ def sections(run: Run) -> list[Section]:
 def curve_section(run: Run) -> Section:
     """chrF++ of validation by epoch, with the baselines, where an epoch is judged by it."""
     title = "Learning curve against the baselines"
-    baselines = run.scores["baselines"].get("valid", {})
+    baselines = (run.scores or {"baselines": {}})["baselines"].get("valid", {})
     if not run.history or "val_chrf++" not in run.history[0] or not baselines:
         return Section(title, [])
     figure = new_figure(6.4, 3.6)

@@ -1,5 +1,7 @@
 """augment.py: the geometry against scipy.ndimage, the draws against their distributions."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +10,17 @@ import scipy.ndimage
 import scipy.stats
 from PIL import Image
 
+from configs import fer_base
 from fer_jax import augment
 
 KEY_TYPES = ["threefry2x32", "rbg"]
+# Of the base config, where a new one is off.
 OFF = {
-    "flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "affine_probability": 1, "cutout": 0,
-    "cutout_probability": 0, "crop": 24, "brightness": 0, "contrast": 0,
-}  # fmt: skip
-ON = {
+    name: value
+    for name, value in fer_base.get_config().augment.items()
+    if name in inspect.signature(augment.augment).parameters
+} | {"flip": 0, "zoom": 0, "crop": 24, "cutout_probability": 0}
+ON = OFF | {
     "flip": 0.5,
     "rotation": 20,
     "zoom": 0.3,
@@ -79,6 +84,7 @@ def drawn_parameters(matrices, height, width):
     return np.rad2deg(angle), scale[:, 0], scale[:, 1], rows, columns
 
 
+@pytest.mark.equivalence("augment.affine_warp", "scipy.ndimage.affine_transform", "1.5e-4")
 def test_warp_equals_scipy():
     height, width, turn = 17, 29, np.deg2rad(33)
     matrices = np.array(
@@ -109,6 +115,7 @@ def test_warp_of_one_row_or_column(shape):
     np.testing.assert_allclose(ours, scipy_warp(image, matrix), atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.equivalence("augment.random_affine", "Keras 3.15 apply_affine_transform", "1.5e-4")
 @pytest.mark.parametrize("key_type", KEY_TYPES)
 @pytest.mark.parametrize(
     ("rotation", "zoom", "shift"), [(0, 0.3, 0), (25, 0, 0), (0, 0, 0.2), (25, 0.3, 0.2)]
@@ -162,6 +169,7 @@ def test_each_operation_has_its_own_chance(key_type):
     np.testing.assert_allclose(drawn, np.where(done, expected, neutral), atol=1e-3)
 
 
+@pytest.mark.equivalence("augment.shrink", "Pillow's bilinear resize", "5e-5")
 @pytest.mark.parametrize("size", [24, 36, 40])
 def test_shrink_equals_pillow(size):
     images = make_images(3, 48, 48, 2)

@@ -26,6 +26,7 @@ def variables(channels):
     }
 
 
+@pytest.mark.equivalence("batch_norm.BatchNorm", "flax.linen.BatchNorm", "1e-4, gradients too")
 @pytest.mark.parametrize("shape", [(5, 6, 4, 3), (7, 3)])
 @pytest.mark.parametrize("train", [True, False])
 def test_values_statistics_and_gradients_are_flaxs(shape, train):

@@ -72,6 +72,9 @@ def uses_xla(*arrays, **settings) -> bool:
     return xlas(functools.partial(ours, **settings), *arrays) > 0
 
 
+@pytest.mark.equivalence(
+    "convolution.conv2d", "XLA, by flax.linen.Conv", "2e-6 of the largest, gradients too"
+)
 @pytest.mark.parametrize("images, kernel, padding", GREY + WINOGRAD + WINOGRAD_FORWARD)
 def test_values_and_gradients_are_those_of_xla(images, kernel, padding):
     x, k = draw(images, kernel)

@@ -433,6 +433,7 @@ def test_an_unknown_model_is_refused_with_the_choices():
 # max_pool
 
 
+@pytest.mark.equivalence("models.max_pool", "flax.linen.max_pool", "the same bits, gradients too")
 @pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 7, 9, 2), (2, 6, 5, 1), (1, 2, 3, 2)])
 def test_max_pool_equals_flax(shape):
     rng = np.random.default_rng(0)

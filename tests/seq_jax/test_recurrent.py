@@ -13,12 +13,6 @@ from seq_jax import cells, recurrent
 from seq_jax.recurrent import Bidirectional, Recurrent
 
 B, T, D, H = 3, 5, 4, 6
-KINDS = {
-    "simple_rnn": {"cell": "simple_rnn"},
-    "gru": {"cell": "gru"},
-    "gru_reset_before": {"cell": "gru", "reset_after": False},
-    "lstm": {"cell": "lstm"},
-}
 MASK = np.array([[1, 1, 0, 0, 0], [0, 1, 0, 1, 0], [1, 1, 1, 1, 1]], np.float32)
 
 
@@ -28,7 +22,7 @@ def random_input(shape=(B, T, D)):
 
 @functools.cache
 def initialised(kind):
-    return Recurrent(units=H, **KINDS[kind]).init(jax.random.key(1), random_input(), train=False)
+    return Recurrent(kind, H).init(jax.random.key(1), random_input(), train=False)
 
 
 def close(a, b):
@@ -36,7 +30,7 @@ def close(a, b):
 
 
 def random_carry(kind):
-    cell = cells.make_cell(**{"name" if k == "cell" else k: v for k, v in KINDS[kind].items()})
+    cell = cells.make_cell(kind)
     return cell.carry(*(random_input((B, H)) + i for i in range(len(cell.carry._fields))))
 
 
@@ -52,14 +46,14 @@ def random_carry(kind):
 )
 def test_parameter_counts_are_those_of_keras(kind, features, units, count):
     x = jax.ShapeDtypeStruct((2, 3, features), jnp.float32)
-    layer = Recurrent(units=units, **KINDS[kind])
+    layer = Recurrent(kind, units)
     for module, times in ((layer, 1), (Bidirectional(layer), 2)):
         init = functools.partial(module.init, train=False)
         leaves = jax.tree.leaves(jax.eval_shape(init, jax.random.key(0), x))
         assert sum(math.prod(a.shape) for a in leaves) == times * count
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cells.CELLS)
 def test_initial_parameters(kind):
     params = initialised(kind)["params"]
     columns = params["kernel"].shape[1]
@@ -68,8 +62,9 @@ def test_initial_parameters(kind):
     for gate in jnp.split(params["recurrent_kernel"], columns // H, axis=1):
         close(gate @ gate.T, np.eye(H))
     bias = np.zeros_like(params["bias"])
-    if kind == "lstm":
-        bias[H : 2 * H] = 1
+    forget = cells.CELLS[kind].forget_gate
+    if forget is not None:
+        bias[forget * H : (forget + 1) * H] = 1
     np.testing.assert_array_equal(params["bias"], bias)
 
 
@@ -82,9 +77,9 @@ def test_gates_start_differently_and_the_keras_form_is_one_matrix():
     assert abs(u[:, :H] @ u[:, :H].T - np.eye(H)).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cells.CELLS)
 def test_a_stream_continues_where_the_carry_says(kind):
-    layer, variables, x = Recurrent(units=H, **KINDS[kind]), initialised(kind), random_input()
+    layer, variables, x = Recurrent(kind, H), initialised(kind), random_input()
     start = random_carry(kind)
     final, outputs = layer.apply(variables, x, train=False, mask=MASK, initial_carry=start)
     carry, first = layer.apply(
@@ -130,11 +125,11 @@ def test_what_is_masked_has_no_influence():
     assert (abs(gradient).max(-1) > 1e-4)[MASK > 0].all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cells.CELLS)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_under_the_mask_reaches_no_gradient(kind, reverse, bad):
-    layer = Recurrent(units=H, reverse=reverse, **KINDS[kind])
+    layer = Recurrent(kind, H, reverse=reverse)
     weights = random_input((B, T, H))
 
     @jax.jit
@@ -199,10 +194,10 @@ def test_layers_stack_and_compute_in_bfloat16():
     assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(variables))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cells.CELLS)
 def test_in_bfloat16_only_the_products_are(kind):
     """Over 30 steps the carry does not lose digits: within 2 % of float32, as the first step is."""
-    layer = Recurrent(units=16, **KINDS[kind])
+    layer = Recurrent(kind, 16)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 30, 8)).astype(np.float32))
     variables = layer.init(jax.random.key(0), x, train=False)
 
@@ -304,11 +299,11 @@ def scans(jaxpr):
 LOOPS = {"scan", "while"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cells.CELLS)
 @pytest.mark.parametrize(("batch", "steps"), [(64, 7), (256, 50)])
 def test_one_loop_with_one_recurrent_matmul(kind, batch, steps):
     """The input is projected outside the loop; its gradient needs two matmuls per step more."""
-    layer = Recurrent(units=H, unroll=1, **KINDS[kind])
+    layer = Recurrent(kind, H, unroll=1)
     x, mask = jnp.ones((batch, steps, D)), jnp.ones((batch, steps))
     matmuls = 2 if kind == "gru_reset_before" else 1
 

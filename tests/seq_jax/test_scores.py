@@ -66,6 +66,9 @@ def test_token_scores_equal_a_loop():
         assert scores[f"{name}_accuracy"] == pytest.approx(np.mean(values), abs=1e-12)
 
 
+@pytest.mark.equivalence(
+    "scores.token_scores: intervals", "scipy bootstrap", "0.007, two standard errors"
+)
 def test_intervals_of_tokens_equal_those_of_scipy():
     predicted, target = random_rows(150)
     counted = (target != 0) & (target != 2)
@@ -107,6 +110,7 @@ def test_nothing_to_count_is_an_error():
         translation_scores(["ಕ"], ["ಕ", "ಗ"])
 
 
+@pytest.mark.equivalence("scores.translation_scores", "sacrebleu chrF++, BLEU", "the same numbers")
 @pytest.mark.parametrize("seed", range(3))
 def test_translation_scores_are_those_of_sacrebleu(seed):
     hypotheses, references = random_texts(80, seed)
@@ -121,6 +125,9 @@ def test_translation_scores_are_those_of_sacrebleu(seed):
     assert "tok:intl" in scores["signatures"]["bleu"] and "eff:no" in scores["signatures"]["bleu"]
 
 
+@pytest.mark.equivalence(
+    "scores.translation_scores: intervals", "sacrebleu's bootstrap", "15 % of a half width"
+)
 def test_intervals_of_translations_agree_with_the_bootstrap_of_sacrebleu():
     hypotheses, references = random_texts(80)
     scores = translation_scores(hypotheses, references)
@@ -149,6 +156,7 @@ def test_bleu_has_effective_order_for_a_single_sentence_only():
     assert four["bleu"] == 0  # as for those who give too few words
 
 
+@pytest.mark.equivalence("scores.translation_scores: exact match", "scipy binomtest", "1e-6")
 def test_exact_match_has_the_interval_of_wilson():
     hypotheses, references = random_texts(80)
     scores = translation_scores(hypotheses, references)

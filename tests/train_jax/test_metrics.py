@@ -131,6 +131,7 @@ def test_confusion_rows_are_true_and_columns_predicted():
     assert found.tolist() == [[1, 2, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
 
 
+@pytest.mark.equivalence("metrics.wilson_interval", "scipy binomtest", "1e-7")
 @pytest.mark.parametrize("n", [1, 2, 7, 50, 3589])
 def test_wilson_interval_equals_scipy(n):
     for correct in sorted({0, 1, n // 3, n // 2, n - 1, n}):

@@ -42,6 +42,7 @@ def cosine(t, length=20):
     return 0.3 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * t / length)))
 
 
+@pytest.mark.equivalence("optim.make_schedule", "Keras's and optax's formulas, in float64", "1e-6")
 @pytest.mark.parametrize("formula", [constant, inverse_time, cosine])
 def test_schedule_without_warm_up(formula):
     schedule = make_schedule(**SCHEDULE | {"name": formula.__name__})

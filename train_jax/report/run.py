@@ -11,7 +11,7 @@ import numpy as np
 
 from train_jax import early_stop, plateau
 from train_jax.report.figure import new_figure, svg
-from train_jax.report.page import Details, Facts, Fold, Picture, Pictures, Section, Text
+from train_jax.report.page import Details, Facts, Fold, Part, Picture, Pictures, Section, Text
 from train_jax.report.table import Table
 from train_jax.report.tables import draw_curve
 from train_jax.run.errors import UserError
@@ -144,7 +144,7 @@ def what_was_run(run: Run) -> Section:
     rows += [(key, str(value)) for key, value in identity.items() if "sha256" in key]
     if run.scores:
         rows.append(("sha256 of all splits", run.scores["sha256"]))
-    parts = [Facts(facts)]
+    parts: list[Part] = [Facts(facts)]
     if run.record.get("differs") is not None:  # runs of before 2026-11-26 do not say
         base = f"configs/{run.config['task']}_base.py"
         changed = [

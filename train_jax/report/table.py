@@ -38,8 +38,9 @@ def as_markdown(table: Table) -> str:
     return "\n".join(lines) + (f"\n\n{textwrap.fill(table.note, WIDTH)}" if table.note else "")
 
 
-def interval(value, low, high, digits: int) -> str:
-    """'0.662 [0.646, 0.677]'; '-' for a value that is not there."""
+def interval(value: float | None, ci95, digits: int) -> str:
+    """'0.662 [0.646, 0.677]' of a value and its (low, high); '-' for one that is not there."""
     if value is None or math.isnan(value):
         return "-"
+    low, high = ci95
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

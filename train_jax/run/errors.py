@@ -38,11 +38,16 @@ def named(where: str, error: Exception) -> str:
 
 
 def check_choice(name: str, value: str, choices):
-    """Raises ValueError, naming the choices and the nearest, unless `value` is one of them."""
+    """Raises `no_choice` unless `value` is one of the choices."""
     if value not in choices:
-        close = difflib.get_close_matches(str(value), [*choices], 1)
-        hint = f". Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
+        raise no_choice(name, value, choices)
+
+
+def no_choice(name: str, value: str, choices) -> ValueError:
+    """Names the choices and the nearest."""
+    close = difflib.get_close_matches(str(value), [*choices], 1)
+    hint = f". Did you mean {close[0]!r}?" if close else ""
+    return ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
 
 
 def in_one_line(error: Exception, workdir) -> str | None:

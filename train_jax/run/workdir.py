@@ -193,7 +193,8 @@ ABSENT = _Absent()
 def differences(old: dict, new: dict) -> list[Difference]:
     """The leaves of two nested dicts of JSON values that are not equal, ordered by path."""
     # through JSON, which knows no tuples
-    return list(_differences(*(json.loads(json.dumps(d)) for d in (old, new)), ""))
+    old, new = (json.loads(json.dumps(d)) for d in (old, new))
+    return list(_differences(old, new, ""))
 
 
 def _differs(base, config) -> list[dict]:

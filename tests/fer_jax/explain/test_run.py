@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     config = make_config().to_dict()
     model, _ = task.model_of(config["model"], "test")
     scores = classification_scores(np.eye(7), np.arange(7), CLASSES)
-    scores |= {"calibrated": {"nll": 0.0, "ece": 0.0}, "coverage": []}
+    scores |= {"majority": 0.3, "calibrated": {"nll": 0.0, "ece": 0.0}, "coverage": []}
     weights.export(
         folder, jax.jit(functools.partial(task.init_model, model))(jax.random.key(0)),
         config=config,

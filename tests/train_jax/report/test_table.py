@@ -37,5 +37,5 @@ def test_html_says_the_same(tmp_path):
 
 
 def test_interval():
-    assert interval(0.6623, 0.6459, 0.6767, 3) == "0.662 [0.646, 0.677]"
-    assert interval(None, 0, 1, 3) == interval(float("nan"), 0, 1, 3) == "-"
+    assert interval(0.6623, (0.6459, 0.6767), 3) == "0.662 [0.646, 0.677]"
+    assert interval(None, (0, 1), 3) == interval(float("nan"), (0, 1), 3) == "-"
