@@ -9,7 +9,8 @@ tokens a side, dropout, label smoothing, clipping, Adam, moving average. Decodin
 16 tokens by beam search, 5 hypotheses, 28 tokens each (<end> is out of reach, so that both go all
 the way). Each round runs both once, in a process of its own. A time is the median over the rounds
 of the median; below 1 we are faster. On a machine that others use --cpu pins each process to one
-core and counts its CPU seconds, in place of seconds on the clock. PyTorch gets what is easiest for it: no <PAD>, so no packing.
+core and counts its CPU seconds, not those of the clock. PyTorch gets what is easiest for it: no
+<PAD>, so no packing.
 """
 
 import argparse
