@@ -33,7 +33,8 @@ def names(path: Path, expected: str) -> list[str] | None:
     if path.suffix.lower() != ZIP:
         return None
     with _zip_errors(path), zipfile.ZipFile(path) as archive:
-        return [name for name in archive.namelist() if not name.endswith("/")]
+        # not folders; nor /NAME, which would mean a file outside of the archive
+        return [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("/")]
 
 
 def archive_of(path: Path) -> Path | None:

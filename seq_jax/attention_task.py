@@ -4,7 +4,6 @@ B = rows of a batch, T = tokens per side with <start> and <end>, V = target voca
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from train_jax import metrics
 from train_jax.run.errors import UserError
 from train_jax.task import Task
 
+SIDES = ("source", "target")
 ROOM, DRAWS = 4, 3  # of BPE-dropout, see `make_train_at`
 GREEDY = Search(beam=1, alpha=0.0, no_repeat=0)
 
@@ -152,29 +152,23 @@ def make_train_at(pairs, vocabularies, lengths, *, rate, seed):
     1 + ROOM * rate times the tokens, and so all epochs have the same steps; pieces that do not fit
     are drawn again, and after DRAWS draws the usual ones stay.
     """
-    rows = encoded(pairs, vocabularies, lengths, room=1 + ROOM * rate)
-
-    def other_pieces(vocabulary, sentence, usual, length):
-        for _ in range(DRAWS):
-            found = encode(vocabulary, sentence, vocabulary.sampled(sentence, rate))
-            if len(found) <= length:
-                return found
-        return usual
+    kept, usual = encoded(pairs, vocabularies, lengths, room=1 + ROOM * rate)
+    sides = [(name, *rest) for name, *rest in zip(SIDES, vocabularies, pairs, strict=True)]
 
     def train_at(epoch):
         subwords.seed_sampling(seed, epoch)
-        return filled(
-            [
-                Row(row.number, *(
-                    other_pieces(vocabulary, side[row.number], usual, row.length)
-                    for vocabulary, side, usual in zip(vocabularies, pairs, row[1:3], strict=True)
-                ), row.length)
-                for row in rows
-            ],
-            lengths[-1],
-        )  # fmt: skip
+        found = usual | {name: usual[name].copy() for name in SIDES}
+        for place, number in enumerate(kept):
+            for name, vocabulary, side in sides:
+                for _ in range(DRAWS):
+                    row = encode(vocabulary, side[number], vocabulary.sampled(side[number], rate))
+                    if len(row) <= usual["length"][place]:
+                        found[name][place] = 0
+                        found[name][place, : len(row)] = row
+                        break
+        return found
 
-    return filled(rows, lengths[-1]), train_at
+    return usual, train_at
 
 
 def arrays(pairs, vocabularies, lengths) -> dict[str, np.ndarray]:
@@ -182,44 +176,30 @@ def arrays(pairs, vocabularies, lengths) -> dict[str, np.ndarray]:
 
     Pairs longer than the last of `lengths` are left out.
     """
-    return filled(encoded(pairs, vocabularies, lengths), lengths[-1])
+    return encoded(pairs, vocabularies, lengths)[1]
 
 
-class Row(NamedTuple):
-    """A pair in numbers."""
+def encoded(pairs, vocabularies, lengths, room=1.0):
+    """(the numbers of the pairs that fit into the last of `lengths`, their `arrays`).
 
-    number: int  # of the pair
-    source: list[int]
-    target: list[int]
-    length: int  # to which both are padded
-
-
-def encoded(pairs, vocabularies, lengths, room=1.0) -> list[Row]:
-    """The pairs that fit into the last of `lengths`; each in the least that holds `room` times its
-    tokens, if there is one."""
-    sides = [
-        [encode(vocabulary, sentence) for sentence in side]
-        for vocabulary, side in zip(vocabularies, pairs, strict=True)
-    ]
-    rows = []
-    for number, (source, target) in enumerate(zip(*sides, strict=True)):
-        tokens = max(len(source), len(target))
-        if static_length(tokens, lengths):
-            length = static_length(math.ceil(room * tokens), lengths) or lengths[-1]
-            rows.append(Row(number, source, target, length))
-    if len(rows) < len(pairs.source):
+    Each has the least length that holds `room` times its tokens, or the last one.
+    """
+    count = len(pairs.source)
+    found = {name: np.zeros((count, lengths[-1]), np.int32) for name in SIDES}
+    kept, length = [], np.zeros(count, np.int32)
+    for number, sentences in enumerate(zip(*pairs, strict=True)):
+        rows = [encode(v, sentence) for v, sentence in zip(vocabularies, sentences, strict=True)]
+        tokens = max(map(len, rows))
+        if not static_length(tokens, lengths):
+            continue
+        place = len(kept)
+        length[place] = static_length(math.ceil(room * tokens), lengths) or lengths[-1]
+        for array, row in zip(found.values(), rows, strict=True):
+            array[place, : len(row)] = row
+        kept.append(number)
+    if len(kept) < count:
         print(
-            f"{len(pairs.source) - len(rows)} of {len(pairs.source)} pairs have more than "
-            f"{lengths[-1]} tokens (data.lengths) and are left out"
+            f"{count - len(kept)} of {count} pairs have more than {lengths[-1]} tokens "
+            "(data.lengths) and are left out"
         )
-    return rows
-
-
-def filled(rows: list[Row], tokens) -> dict[str, np.ndarray]:
-    """The rows as arrays of so many columns, see `arrays`."""
-    sides = np.zeros((2, len(rows), tokens), np.int32)
-    for place, row in enumerate(rows):
-        for array, numbers in zip(sides, row[1:3], strict=True):
-            array[place, : len(numbers)] = numbers
-    length = np.array([row.length for row in rows], np.int32)
-    return {"source": sides[0], "target": sides[1], "length": length}
+    return kept, {name: a[: len(kept)] for name, a in (found | {"length": length}).items()}

@@ -104,6 +104,16 @@ def test_one_of_several_files_is_given_by_its_path(tmp_path):
     assert read(tmp_path / "b.zip" / "x" / "train.fr") == [list(pair) for pair in PAIRS]
 
 
+def test_no_name_in_an_archive_means_a_file_outside_of_it(tmp_path):
+    (tmp_path / "secret.tsv").write_text(TABBED)
+    for name in (str(tmp_path / "secret.tsv"), "../secret.tsv"):
+        (tmp_path / "a.zip").write_bytes(zipped({name: b"x\ty\n"}))
+        try:
+            assert read(tmp_path / "a.zip") == [["x", "y"]]
+        except UserError as error:
+            assert "a.zip" in str(error)
+
+
 def test_lines_of_an_archive_are_named(tmp_path):
     (tmp_path / "a.zip").write_bytes(zipped({"fra.txt": b"a\tb\nonly one\n"}))
     with pytest.raises(UserError, match="a.zip/fra.txt line 2: expected English TAB French"):

@@ -126,7 +126,7 @@ def test_config_and_vocabularies(run):
     for name, side in (("english", 0), ("kannada", 1)):
         path = run.workdir / f"vocabulary_{name}.json"
         vocabulary = from_json(path.read_text("utf-8"), "")
-        assert saved["identity"][f"{name}_sha256"] == vocabulary.sha256
+        assert saved["identity"][f"{('source', 'target')[side]}_sha256"] == vocabulary.sha256
         words = {word for s in run.splits["train"][side] for word in s.split()}
         assert set(vocabulary.words[4:]) == words
 
