@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 class Net:
-    """See `load`. Compiles once for each power of two of pictures."""
+    """See `load`. Compiles once for 1, 4, 16, 64 ... pictures."""
 
     def __init__(self, classifier, tta: str):
         from fer_jax.evaluate import check_view

@@ -81,7 +81,7 @@ def tile(picture, lines, name: str = "") -> Image.Image:
         thumbnail = picture.convert("RGB")
         factor = TILE / max(thumbnail.size)
         size = [max(1, round(factor * side)) for side in thumbnail.size]
-        thumbnail = thumbnail.resize(size, Image.Resampling.BICUBIC)
+        thumbnail = thumbnail.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
         field.paste(thumbnail, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
     else:
         draw = ImageDraw.Draw(field)

@@ -215,7 +215,7 @@ class Output:
 
     def _tiles_of(self, picture, answers, reason, label):
         if not answers:
-            self._tile(picture.pixels, [reason, label])
+            self._tile(picture.pixels, [reason.partition(":")[0], label])
         for found in answers:
             x, y, width, height = found.box
             cut = picture.pixels[max(y, 0) : y + height, max(x, 0) : x + width]

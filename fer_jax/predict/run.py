@@ -101,7 +101,8 @@ def make_classify(classifier, *, tta):
     def classify(crops):
         if not crops:
             return np.zeros((0, len(classifier.card["classes"])))
-        size = 1 << (len(crops) - 1).bit_length()  # few shapes, each compiled once
+        bits = (len(crops) - 1).bit_length()
+        size = 1 << (bits + bits % 2)  # 1, 4, 16, 64 ...: few shapes, each compiled once
         logits = predict_split(
             compiled, classifier.variables, np.stack(crops), batch_size=size, tta=tta
         )
