@@ -17,7 +17,7 @@ from seq_jax.decode import markers
 from seq_jax.encoder_decoder import Memory, State
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
-from train_jax.run.workdir import lock_workdir
+from train_jax.run.workdir import is_run, lock_workdir
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 README = """\
@@ -54,9 +54,10 @@ def export(config, workdir: Path, *, weights: str | None) -> None:
 
     UserError: the weights are damaged, see seq_jax/weights.py; or `workdir` holds a run.
     """
-    if (workdir / "config.json").exists():
-        raise UserError(f"{workdir} holds a run: give --weights={workdir}/export and --workdir=NEW")
+    if is_run(workdir):
+        raise UserError(f"{workdir} holds a run: give --weights={workdir} and --workdir=NEW")
     folder = Path(weights) if weights else weights_lib.SHIPPED
+    folder = folder / "export" if is_run(folder) else folder
     translator = weights_lib.load(folder)
     encode, step = build(translator.model, translator.variables)
     with lock_workdir(workdir):

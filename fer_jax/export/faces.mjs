@@ -96,14 +96,10 @@ function scan(picture, cascade, { scale, side, stripes }, found) {
         for (const end = stump + counts[stage]; stump < end; stump++) {
           const n = stump * 6;
           const c = stump * 12;
-          let value = Math.fround(
-            Math.fround(numbers[n + 3] * rectangle(sums, at, corners, c)) +
-              Math.fround(numbers[n + 4] * rectangle(sums, at, corners, c + 4)),
-          );
-          if (numbers[n + 5] !== 0) {
-            const third = numbers[n + 5] * rectangle(sums, at, corners, c + 8);
-            value = Math.fround(value + Math.fround(third));
-          }
+          let value = // whole numbers below 2^24: exact, as in OpenCV's float32
+            numbers[n + 3] * rectangle(sums, at, corners, c) +
+            numbers[n + 4] * rectangle(sums, at, corners, c + 4);
+          if (numbers[n + 5] !== 0) value += numbers[n + 5] * rectangle(sums, at, corners, c + 8);
           total += Math.fround(value * norm) < numbers[n] ? numbers[n + 1] : numbers[n + 2];
         }
         if (total < thresholds[stage]) break;

@@ -13,7 +13,7 @@ from fer_jax.evaluate import make_predict, predict_split
 from fer_jax.export import int8, onnx, page, readme, stablehlo
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
-from train_jax.run.workdir import lock_workdir
+from train_jax.run.workdir import is_run, lock_workdir
 
 COMPARED = 500  # images on which each file is compared with JAX
 CALIBRATION = 512  # images, of all classes
@@ -35,19 +35,20 @@ def export(config, workdir: Path, *, weights: str | None) -> None:
     UserError: the weights are damaged (see fer_jax/weights.py), `workdir` holds a run, or the page
     cannot be made.
     """
-    if (workdir / "config.json").exists():
-        raise UserError(f"{workdir} holds a run: give --weights={workdir}/export and --workdir=NEW")
-    classifier = weights_lib.load(Path(weights) if weights else weights_lib.SHIPPED)
-    faces = pick(config, classifier.card)
-    compare = Comparison(classifier, faces[:COMPARED])
+    if is_run(workdir):
+        raise UserError(f"{workdir} holds a run: give --weights={workdir} and --workdir=NEW")
+    folder = Path(weights) if weights else weights_lib.SHIPPED
+    classifier = weights_lib.load(weights_lib.choose(None, folder) if is_run(folder) else folder)
+    compared, calibration = pick(config, classifier.card)
+    compare = Comparison(classifier, compared)
     with lock_workdir(workdir):
         full, half = (onnx.build(classifier, half=half) for half in (False, True))
         compare.onnx(workdir / "model.onnx", full)
         compare.onnx(workdir / "model_f16.onnx", half)
-        small = int8.quantise(full, faces[-CALIBRATION:])
+        small = int8.quantise(full, calibration)
         compare.onnx(workdir / "model_int8.onnx", small, at_least=MIN_SAME)
         compare.stablehlo(workdir / "model.stablehlo", stablehlo.build(classifier))
-        card, name = classifier.card, classifier.folder.name
+        card, name = classifier.card, folder.name
         write_atomically(workdir / "README.md", readme.text(card, name, compare.rows))
         print(f"{workdir}: of {name}, compared with JAX on {len(compare.images)} faces")
         print(readme.table(compare.rows))
@@ -68,19 +69,24 @@ def write_page(path: Path, html: str):
     print(f"{path}: {len(data):,} bytes; open it in a browser")
 
 
-def pick(config, card) -> np.ndarray:
-    """u8[N, 48, 48]: shuffled images of the data, not trained on where it has others."""
-    dataset = fer_data.load(config.data.path)
+def pick(config, card) -> tuple[np.ndarray, np.ndarray]:
+    """(u8[N, 48, 48] to compare on, u8[M, 48, 48] to calibrate 8 bits on), shuffled: those that are
+    not for training where the data has such, and those that are."""
+    reading = fer_data.reading_of(config.data, classes=tuple(card["classes"]))
+    dataset = fer_data.load(config.data.path, reading)
     if dataset.name != card["trained_on"]["name"]:
         print(
             f"The weights were trained on {card['trained_on']['name']}; they are compared on "
             f"{dataset.name}, and 8 bits calibrated on it. --config.data.path= names other data"
         )
-    images = np.concatenate(
-        [f.images for name, f in dataset.splits.items() if name != "train"]
-        or [dataset.splits["train"].images]
-    )
-    return images[np.random.default_rng(0).permutation(len(images))]
+    tests = [faces.images for name, faces in dataset.splits.items() if name != "train"]
+    train = dataset.splits.get("train")
+    compared = _some(np.concatenate(tests) if tests else train.images, COMPARED)
+    return compared, compared if train is None else _some(train.images, CALIBRATION)
+
+
+def _some(images, count):
+    return images[np.random.default_rng(0).permutation(len(images))[:count]]
 
 
 class Comparison:

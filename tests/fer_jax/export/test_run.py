@@ -68,7 +68,7 @@ def test_a_changed_byte_is_refused_before_anything_is_written(config, tmp_path):
 
 def test_a_run_is_not_written_into(config, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="holds a run: give --weights=.*/export and --workdir=NEW"):
+    with pytest.raises(UserError, match="holds a run: give --weights=.* and --workdir=NEW"):
         modes.export(config, tmp_path, weights=None)
 
 
