@@ -81,8 +81,11 @@ def pick(config, card) -> tuple[np.ndarray, np.ndarray]:
         )
     tests = [faces.images for name, faces in dataset.splits.items() if name != "train"]
     train = dataset.splits.get("train")
+    if train is None:
+        compared = _some(np.concatenate(tests), COMPARED)
+        return compared, compared
     compared = _some(np.concatenate(tests) if tests else train.images, COMPARED)
-    return compared, compared if train is None else _some(train.images, CALIBRATION)
+    return compared, _some(train.images, CALIBRATION)
 
 
 def _some(images, count):

@@ -19,7 +19,7 @@ FILES = [
     *(path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))),
 ]
 # The peers, PyTorch and Keras, run in an environment of their own; gpu_parts.py starts one of them.
-PEERS = ("peer_torch.py", "peer_keras.py", "gpu_parts.py")
+PEERS = ("peer_torch.py", "peer_keras.py", "gpu_parts.py", "attention.py")
 FILES = [path for path in FILES if path.name not in PEERS]
 MODULES = {
     "pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml",

@@ -39,7 +39,8 @@ def table(runs, scores) -> Table:
             if score
             else ["not scored", "-", "-"]
         )
-        difference = [pairs[i].text() if pairs[i] and i else "-"] * len(told_apart)
+        pair = pairs[i] if i else None
+        difference = [pair.text() if pair else "-"] * len(told_apart)
         seconds = duration(sum(row["seconds"] for row in run.history))
         rows.append(
             [run.name, against[0], *difference, *against[1:], parameters(run),

@@ -130,7 +130,7 @@ class Checkpoints:
         ranked = self._ranked([self._read(label) for label in self.labels()])
         return self.rank(ranked[0].metric, ranked[0].record) if ranked else None
 
-    def rank(self, metric: float, record) -> tuple[float, float]:
+    def rank(self, metric: float | None, record) -> tuple[float, float]:
         """What is least for the best epoch: the metric by `mode`, then its val_loss."""
         return self._sign * metric, loss_of(record)
 
