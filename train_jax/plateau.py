@@ -108,8 +108,8 @@ def update(state: PlateauState, value, settings: Settings) -> PlateauState:
 def scale_at(state: PlateauState, rate, settings: Settings):
     """What multiplies the updates at `rate` f32[], that of the schedule: f32[].
 
-    It takes the learning rate no lower than min_lr, which the schedule alone still may: Keras has no
-    schedule beside its callback, where `scale` is all there is.
+    It takes the learning rate no lower than min_lr, which the schedule alone still may: Keras has
+    no schedule beside its callback, where `scale` is all there is.
     """
     if not settings.enabled or not settings.min_lr:
         return state.scale

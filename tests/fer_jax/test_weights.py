@@ -34,7 +34,8 @@ def make_scores(seed):
     labels = np.arange(70) % 7
     scores = classification_scores(rng.standard_normal((70, 7)), labels, CLASSES)
     coverage = [{"threshold": 0.5, "kept": 0.25, "accuracy": 0.75}]
-    return scores | {"calibrated": {"nll": 1.5, "ece": 0.0123}, "coverage": coverage}
+    calibrated = {"nll": 1.5, "ece": 0.0123}
+    return scores | {"calibrated": calibrated, "coverage": coverage, "majority": 0.25}
 
 
 def init(model):
