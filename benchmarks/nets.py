@@ -8,7 +8,7 @@ import numpy as np
 import timing
 
 from fer_jax import task as fer_task
-from fer_jax.data import Faces
+from fer_jax.data import Dataset, Faces
 from seq_jax import models
 from seq_jax.task import make_sums
 from seq_jax.text import build_vocabulary
@@ -53,7 +53,7 @@ def task_of(config, rows, length=7):
 def faces_task(config, images, labels):
     """images u8[N, 48, 48], labels i32[N], for training and validation."""
     faces = Faces(images, labels)
-    dataset = type("Dataset", (), {"name": "noise"})
+    dataset = Dataset("noise", {}, source="", sha256="", notice="")
     model = fer_task.build_model(config)
     return fer_task.make_task(config, model, dataset, {"train": faces, "valid": faces})
 

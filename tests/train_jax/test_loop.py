@@ -192,7 +192,7 @@ def fit(task, workdir, **changed):
     settings = dict(SETTINGS)
     for name, value in changed.items():
         settings[name] = settings[name] | value if isinstance(value, dict) else value
-    return loop.fit(task, as_settings(settings), workdir=Path(workdir))
+    return loop.fit(task, as_settings(settings), workdir=str(workdir))  # a path, as text too
 
 
 def as_settings(values) -> Settings:
