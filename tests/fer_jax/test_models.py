@@ -78,6 +78,7 @@ COUNTS = {  # config: (parameters of each layer, all of them, all batch statisti
     "fer_lobo": (LOBO, 32_116_103, 640),
     "fer_best": (BEST, 1_755_495, 2_368),
     "fer_small": (FER_SMALL, 841_959, 1_664),
+    "fer_small_tuned": (FER_SMALL, 841_959, 1_664),
 }
 
 simple = functools.partial(

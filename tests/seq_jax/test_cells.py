@@ -26,6 +26,8 @@ QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 B, T, D, H = 4, 6, 3, 5
 # of the GRU flax has one form only
 FLAX = {"simple_rnn": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
+# that `plain` computes, too; a new cell is held to the loop and to finite differences until it does
+PLAIN = ("simple_rnn", "gru", "gru_reset_before", "lstm")
 MASKS = {
     "none": None,
     "right": [[1, 1, 1, 0, 0, 0], [1] * 6, [1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]],
@@ -216,8 +218,9 @@ def test_the_scan_equals_loop_numpy_and_flax(kind, reverse, mask_name, precision
     references = [results(loop(cell))(params, x, carry, mask, weights)]
     if kind in FLAX:
         references.append(results(flax_reference(cell))(params, x, carry, mask, weights))
-    final, outputs = plain(kind, params, x, carry, mask)
-    references.append({"outputs": outputs, "carry": final})
+    if kind in PLAIN:
+        final, outputs = plain(kind, params, x, carry, mask)
+        references.append({"outputs": outputs, "carry": final})
     for expected in references:
         assert_same(actual, turned(expected) if reverse else expected, tolerance)
 
@@ -246,7 +249,7 @@ def test_gradients_equal_finite_differences(kind):
             )
 
 
-@pytest.mark.parametrize("kind", cells.CELLS)
+@pytest.mark.parametrize("kind", PLAIN)
 def test_drop_multiplies_h_in_the_recurrent_matmul_only(kind):
     cell = cells.CELLS[kind]
     params, x, carry, _ = random_arrays(cell, "float32")
