@@ -62,6 +62,8 @@ class Output:
 
     def interrupted(self) -> str:
         """What to say at the end of a prediction that was interrupted."""
+        if not self._read:
+            return "interrupted before a picture was read; run the same command again"
         return f"interrupted; what was done is in {self._workdir}"
 
     def _close(self):
