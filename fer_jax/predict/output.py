@@ -56,8 +56,8 @@ class Output:
 
     def finish(self) -> str:
         """Closes all files, for good, from another thread; what to say of it."""
-        self._lock.acquire()  # and keeps it: nothing is written from now on
-        self._close()
+        if self._lock.acquire(timeout=1):  # and keeps it: nothing is written from now on
+            self._close()  # or else somebody does not read what is printed; the rows are flushed
         return self.interrupted()
 
     def interrupted(self) -> str:
