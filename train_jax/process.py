@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 STOPS = signal.SIGINT, signal.SIGTERM
+listening = False  # set by `listen`: this process is the command's, not a notebook's
 _STOPPING = threading.Lock()  # taken once, by the thread that ends the process
 
 
@@ -82,6 +83,8 @@ def listen():
     Python's handlers wait for the instruction in progress, such as a compiled call: in --mode=eval
     that was up to 20 s.
     """
+    global listening
+    listening = True
     source, sink = os.pipe()
     os.set_blocking(sink, False)
     signal.set_wakeup_fd(sink, warn_on_full_buffer=False)

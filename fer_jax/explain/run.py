@@ -31,7 +31,8 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     classifier = weights_lib.load(folder)
     check_label(c["label"], classifier.card["classes"])
     print(f"weights: {folder}, trained on {classifier.card['trained_on']['name']}")
-    files = inputs_lib.find(names).files
+    files, left_out = inputs_lib.find(names)
+    print("".join(f"{line}\n" for line in left_out), end="")
     pictures = images.read(files, max_pixels=found["max_pixels"], every=1, max_frames=1)
     rows = []
     use_letters(classifier.card["classes"])

@@ -114,6 +114,9 @@ def sheet(tiles) -> Image.Image:
 def fit(line: str) -> str:
     """The line, cut in the middle where it is wider than a tile."""
     shown = line
+    if len(line) > 60:  # more than fit in any script; a name may have 255
+        line = line[:30] + line[-30:]
+        shown = line[:30] + "…" + line[30:]
     while letters.width(shown, TEXT) > TILE - 4:
         line = line[: len(line) // 2 - 1] + line[len(line) // 2 + 1 :]
         shown = line[: len(line) // 2] + "…" + line[len(line) // 2 :]

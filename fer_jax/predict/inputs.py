@@ -19,7 +19,7 @@ ENDINGS = {
 }  # fmt: skip
 PICTURE, VIDEO = "picture", "video"
 SIGNATURES = (  # at a byte, these bytes; what the file is: of a format that is not read, its name
-    (0, b"\xff\xd8\xff", PICTURE), (0, b"\x89PNG\r\n\x1a\n", PICTURE), (0, b"BM", PICTURE),
+    (0, b"\xff\xd8\xff", PICTURE), (0, b"\x89PNG\r\n\x1a\n", PICTURE),
     (0, b"GIF8", PICTURE), (8, b"WEBP", PICTURE),
     (8, b"CR\2\0", "camera raw (CR2)"), (0, b"FUJIFILMCCD-RAW", "camera raw (RAF)"),
     (0, b"IIU\0", "camera raw (RW2)"), (0, b"IIRO", "camera raw (ORF)"),
@@ -88,6 +88,8 @@ def kind_of(head: bytes) -> str:
     """PICTURE, VIDEO, the name of a format that is not read, or '' for all else."""
     if head[4:8] == b"ftyp":
         return _kind_of_brands(head[8 : max(12, int.from_bytes(head[:4], "big"))])
+    if head[:2] == b"BM" and head[6:10] == bytes(4):  # or a text about a BMW
+        return PICTURE
     if head[4:8] in BOXES and head[0] == 0:
         return VIDEO
     for start, distance in PACKETS:

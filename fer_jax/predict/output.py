@@ -56,12 +56,14 @@ class Output:
 
     def finish(self) -> str:
         """Closes all files, for good, from another thread; what to say of it."""
-        self._lock.acquire()  # and keeps it: nothing is written from now on
-        self._close()
+        if self._lock.acquire(timeout=1):  # and keeps it: nothing is written from now on
+            self._close()  # or else somebody does not read what is printed; the rows are flushed
         return self.interrupted()
 
     def interrupted(self) -> str:
         """What to say at the end of a prediction that was interrupted."""
+        if not self._read:
+            return "interrupted before a picture was read; run the same command again"
         return f"interrupted; what was done is in {self._workdir}"
 
     def _close(self):

@@ -7,6 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from train_jax.run.errors import UserError
+
 RATE = 25  # frames a second
 LONGEST = 10.0  # seconds that one frame is shown for, whatever the times say
 
@@ -29,6 +31,8 @@ class Video:
             self._writer = cv2.VideoWriter(
                 str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), RATE, self._size
             )
+            if not self._writer.isOpened():
+                raise UserError("predict.video: this OpenCV cannot write MPEG-4; leave it off")
         due = round(RATE * (seconds - self._start))
         for _ in range(min(due - self._due, round(RATE * LONGEST))):
             self._write(self._last)

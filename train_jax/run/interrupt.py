@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 
+from train_jax import process
+
 PATIENCE = 0.5  # seconds that a step may go on for after a signal, where there is a `finish`
 
 
@@ -29,7 +31,8 @@ def watch_signals(finish=None):
     Args:
       finish: where a step may be long, such as a search in a large picture: () -> str, which saves
         what there is and says so. If the block has not ended PATIENCE after a signal, it is called
-        in another thread, and the process ends.
+        in another thread, and the process ends; but not where the process is another's, such as
+        a notebook's.
     """
     flag = Flag()
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -41,9 +44,9 @@ def watch_signals(finish=None):
             signal.signal(s, before[s])
 
     with contextlib.ExitStack() as stack:
-        if finish:
+        if finish and process.listening:
             stack.enter_context(_hurry(finish))
-        else:
+        elif process.listening:
             stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(-1))  # process.listen is deaf
         for s in signals:
             signal.signal(s, note)

@@ -109,6 +109,8 @@ def test_webcam_names():
         (b"%PDF-1.7", "PDF"),
         (b"GIF89a", "picture"),
         (b"the free text", ""),
+        (b"BMW is a car", ""),
+        (b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0", "picture"),
         (b"", ""),
     ],
 )

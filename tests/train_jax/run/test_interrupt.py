@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from train_jax import process
+from train_jax.run import interrupt
 from train_jax.run.interrupt import Interrupted, watch_signals
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -142,8 +144,10 @@ def test_a_signal_is_heard_within_an_instruction(where, line, out, signum, code)
     assert (process.returncode, errors) == (code, line)
 
 
-def test_a_step_that_ends_in_time_is_not_cut_off(handlers):
+def test_a_step_that_ends_in_time_is_not_cut_off(handlers, monkeypatch):
     """And the pipe of the block is that of no other."""
+    monkeypatch.setattr(process, "listening", True)
+    monkeypatch.setattr(interrupt, "PATIENCE", 300.0)
     finished = []
     with watch_signals(lambda: finished.append(1)) as flag:
         signal.raise_signal(signal.SIGTERM)
@@ -152,3 +156,14 @@ def test_a_step_that_ends_in_time_is_not_cut_off(handlers):
         assert flag.signum is None
     assert not finished and current() == handlers
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_process_of_others_is_not_ended(handlers, monkeypatch):
+    """A notebook, or pytest: the flag is all."""
+    monkeypatch.setattr(interrupt, "PATIENCE", 0.0)
+    before = signal.set_wakeup_fd(-1)
+    with watch_signals(lambda: "saved") as flag:
+        assert signal.set_wakeup_fd(-1) == -1
+        signal.raise_signal(signal.SIGTERM)
+        assert flag.signum == signal.SIGTERM
+    signal.set_wakeup_fd(before)
