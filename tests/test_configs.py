@@ -251,6 +251,7 @@ def test_two_steps_of_training_and_the_scores(name, tmp_path, monkeypatch):
         shutil.rmtree(tmp_path)  # 400 MB for fer_lobo, which pytest would keep
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 @pytest.mark.parametrize("text, value", [("None", None), ("0.5", 0.5), ("-1", -1)])
 def test_the_baseline_of_early_stopping_can_be_said(text, value):
     flag_values = flags.FlagValues()
