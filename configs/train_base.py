@@ -50,7 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.early_stop.mode = "min"
     c.early_stop.patience = 3  # epochs without a better value
     c.early_stop.min_delta = 0.0  # absolute
-    c.early_stop.baseline = ml_collections.config_dict.placeholder(float)  # to be beaten, or None
+    c.early_stop.baseline = ml_collections.config_dict.placeholder(object)  # to be beaten, or None
     c.early_stop.start_from_epoch = 0
 
     c.checkpoint = ml_collections.ConfigDict()  # which epoch is evaluated

@@ -186,7 +186,7 @@ def orthogonal_kernel(key, shape, dtype=jnp.float32):
 
 def _orthogonal(key, shape, dtype):
     """In float32, for which there is a QR decomposition, unless the dtype is wider."""
-    wide = dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32
+    wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
     return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
 

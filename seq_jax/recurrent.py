@@ -8,6 +8,9 @@ the one after the last real step (with reverse: after the first). PyTorch's pack
 same. Keras passes the carry through too, but by default repeats the output of the step before:
 `zero_output_for_mask=True` makes its layers behave as here, and its Bidirectional sets that itself.
 
+A row whose steps are all masked returns its initial carry, and the h of that as its last output,
+where Keras returns zeros.
+
 With `reverse` the scan runs from the last step to the first, and the outputs stay where their
 inputs are. Keras's go_backwards returns them in the order of computation; its Bidirectional turns
 them round again.

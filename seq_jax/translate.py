@@ -47,7 +47,13 @@ def read_lines(inputs: str) -> list[str]:
         with open(os.path.expanduser(inputs), "rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        looks_like_a_path = " " not in inputs and (os.sep in inputs or Path(inputs).suffix)
+        path = Path(
+            os.path.expanduser(inputs)
+        )  # 'and/or' is a sentence, unless there is a folder 'and'
+        in_a_folder = os.sep in inputs and (
+            path.parent.is_dir() or inputs.startswith(("/", ".", "~"))
+        )
+        looks_like_a_path = " " not in inputs and (in_a_folder or path.suffix)
         if looks_like_a_path or isinstance(error, PermissionError):
             raise UserError(
                 f"--inputs={inputs}: cannot be read ({error.strerror}). Give a sentence, a file "

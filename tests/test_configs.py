@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from fer_jax import data, modes
 from fer_jax.data import Dataset, Faces
@@ -247,3 +249,16 @@ def test_two_steps_of_training_and_the_scores(name, tmp_path, monkeypatch):
             assert nll == pytest.approx(row["val_loss"], rel=1e-4)
     finally:
         shutil.rmtree(tmp_path)  # 400 MB for fer_lobo, which pytest would keep
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+@pytest.mark.parametrize("text, value", [("None", None), ("0.5", 0.5), ("-1", -1)])
+def test_the_baseline_of_early_stopping_can_be_said(text, value):
+    flag_values = flags.FlagValues()
+    path = FOLDER / "fer_base.py"
+    argv = ["x", f"--config={path}", f"--config.early_stop.baseline={text}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", argv)  # ml_collections looks there for the fields
+        config_flags.DEFINE_config_file("config", flag_values=flag_values, lock_config=True)
+        flag_values(argv)
+    assert flag_values.config.early_stop.baseline == value

@@ -50,8 +50,9 @@ class Settings:
         worst_value(self.mode)
         check_count("patience", self.patience)
         check_min_delta(self.min_delta)
-        if self.baseline is not None and not math.isfinite(self.baseline):
-            raise ValueError(f"baseline must be finite or None, got {self.baseline}")
+        number = isinstance(self.baseline, int | float) and not isinstance(self.baseline, bool)
+        if self.baseline is not None and not (number and math.isfinite(self.baseline)):
+            raise ValueError(f"baseline must be finite or None, got {self.baseline!r}")
         check_count("start_from_epoch", self.start_from_epoch)
 
 

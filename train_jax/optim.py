@@ -47,7 +47,9 @@ def make_schedule(*, name, learning_rate, warmup_steps, total_steps, decay, fina
 
 
 def make_optimizer(*, name, schedule, weight_decay, momentum, clip_norm):
-    """The optax transformation.
+    """The optax transformation. Two things are optax's and not Keras's: 'sgd' multiplies by the
+    learning rate when the velocity is applied, Keras when a gradient enters it, so that a changed
+    rate acts at once here; and Adam's epsilon is 1e-8, in Keras 1e-7.
 
     Args:
       name: 'adam' (Kingma & Ba 2015), 'adamw' (Loshchilov & Hutter 2019), 'sgd' with Nesterov

@@ -1,5 +1,6 @@
 """Which faces a run gets, and how they are divided."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,13 @@ def test_has_twin_compares_pixels_not_labels():
     others = Faces(images, (train.labels[[3, 3, 8]] + 1) % 7)
     twins = data.has_twin(others, train)
     assert twins.dtype == bool and twins.tolist() == [True, False, True]
+
+
+def test_the_cache_can_be_put_elsewhere(tmp_path):
+    code = "from fer_jax import data; print(data.CACHE)"
+    for folder, expected in ((str(tmp_path), tmp_path), ("", ROOT / "data" / "cache")):
+        environment = os.environ | {"FER_SEQ_CACHE": folder}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == str(expected / "fer2013")

@@ -145,18 +145,25 @@ def tar_files(data: bytes) -> dict[str, bytes] | None:
             return None
         if not unpack.eof or rest.strip(b"\0"):
             return None
-    files, place = {}, 0
+    files, place, longer = {}, 0, None  # the name in a header of pax, which comes before
     while place + 512 <= len(data) and data[place : place + 512].strip(b"\0"):
         header = data[place : place + 512]
         try:
             fields = (header[124:136], header[148:156])
             size, told = (int(field.strip(b" \0") or b"0", 8) for field in fields)
-            name = header[:100].split(b"\0")[0].decode()
-        except ValueError:
+            name = longer or header[:100].split(b"\0")[0].decode()
+            if header[156:157] == b"x":
+                records = data[place + 512 : place + 512 + size].decode().splitlines()
+                longer = dict(r.split(" ", 1)[1].split("=", 1) for r in records)["path"]
+        except (ValueError, KeyError, IndexError):
             return None
-        if told != sum(header[:148]) + 256 + sum(header[156:]) or header[156:157] not in b"0\0":
+        if told != sum(header[:148]) + 256 + sum(header[156:]) or header[156:157] not in b"0\0x":
             return None
         place += 512
+        if header[156:157] == b"x":
+            place += -(-size // 512) * 512
+            continue
+        longer = None
         if name in files or place + size > len(data):
             return None
         files[name] = data[place : place + size]

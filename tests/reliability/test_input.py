@@ -287,3 +287,12 @@ def test_a_home_that_is_not_there_is_no_traceback():
     refused(lambda: translate.read_lines(name), "cannot be read")
     (found,) = images.read([name], max_pixels=9, every=1, max_frames=0)
     assert found.reason == "no such file"
+
+
+def test_a_word_with_a_slash_is_a_sentence_and_a_missing_file_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert translate.read_lines("and/or") == ["and/or"]
+    assert translate.read_lines("he/she") == ["he/she"]
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/lines", "./lines", str(tmp_path / "lines"), "and/or.txt"):
+        refused(lambda name=name: translate.read_lines(name), "cannot be read")

@@ -400,7 +400,8 @@ def test_orthogonal_initialisers_in_16_bits_are_those_of_float32_rounded(init, d
     key = jax.random.key(0)
     found = init(key, (H, 3 * H), dtype)
     assert found.dtype == dtype
-    np.testing.assert_array_equal(found, init(key, (H, 3 * H)).astype(dtype))
+    expected = init(key, (H, 3 * H)).astype(dtype)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 
 def test_mixed_dtypes_are_named():
@@ -422,3 +423,23 @@ def test_a_wrong_carry_of_bidirectional_is_named():
     for wrong in (one, (one, one)):
         with pytest.raises(ValueError, match=f"BidirectionalCarry.*got {type(wrong).__name__}"):
             layer.apply(variables, x, train=False, initial_carry=wrong)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_wholly_masked_row_returns_its_initial_carry(reverse):
+    cell = cells.make_cell("lstm")
+    params = recurrent.init_params(cell, jax.random.key(0), D, H)
+    keys = jax.random.split(jax.random.key(1), 3)
+    x = jax.random.normal(keys[0], (B, T, D))
+    carry = cells.LSTMCarry(*(jax.random.normal(key, (B, H)) for key in keys[1:]))
+    mask = np.array(MASK)
+    mask[1] = 0
+    scan = functools.partial(
+        recurrent.scan, cell, params, x, carry=carry, mask=mask, reverse=reverse
+    )
+    final, last = scan(return_sequences=False)
+    np.testing.assert_array_equal(final.c[1], carry.c[1])
+    np.testing.assert_array_equal(final.h[1], carry.h[1])
+    np.testing.assert_array_equal(last[1], carry.h[1])
+    assert not np.allclose(final.h[0], carry.h[0])
+    np.testing.assert_array_equal(scan()[1][1], 0)  # the outputs of its steps

@@ -196,6 +196,8 @@ def test_state_keeps_its_types():
         ("min_delta", -0.1),
         ("min_delta", NAN),
         ("baseline", NAN),
+        ("baseline", "low"),
+        ("baseline", True),
         ("start_from_epoch", -1),
         ("start_from_epoch", 0.5),
     ],
