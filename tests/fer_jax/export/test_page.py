@@ -108,7 +108,7 @@ class Visit:
     def faces_of(self, files):
         """{file name: [(box, probabilities), ...]}."""
         self.tab.set_input_files("#files", files)
-        self.tab.locator("article[data-done]").nth(len(files) - 1).wait_for(timeout=300_000)
+        self.tab.locator("article[data-done]").nth(len(files) - 1).wait_for(timeout=900_000)
         found = {}
         for article in self.tab.query_selector_all("article"):
             cards = article.query_selector_all(".face")
