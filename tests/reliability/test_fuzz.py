@@ -12,8 +12,9 @@ from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 TRIALS = {
-    "csv": 100, "zip": 75, "folder": 55, "photo": 55, "tsv": 55, "pairs": 55, "corpora": 40,
-    "subwords": 15, "vocabulary": 20, "weights": 15, "flags": 15,
+    "csv": 80, "zip": 60, "folder": 40, "photo": 45, "tar": 30, "ferplus": 30, "parquet": 10,
+    "resize": 10, "tsv": 45, "pairs": 45, "corpora": 40, "subwords": 15, "vocabulary": 20,
+    "weights": 15, "flags": 15,
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from configs import fer_base
-from fer_jax.fer2013 import CLASSES, meaning, source, tree_form
+from fer_jax.fer2013 import CLASSES, entries, meaning, source
 from fer_jax.predict import images
 from seq_jax import columns, corpus, modes, text, translate
 from train_jax import settings
@@ -166,7 +166,7 @@ def test_a_zip_with_a_huge_directory_is_refused_before_it_is_read(tmp_path):
     path.write_bytes(directory + end)
     words = r"a\.zip: not a whole zip file \(its list of entries has 18,400,000 bytes"
     assert peak_of(functools.partial(refused_source, path, words)) < 5e6
-    assert tree_form.MAX_ENTRIES * 80 <= tree_form.MAX_READ_BYTES  # what is allowed is readable
+    assert entries.MAX_ENTRIES * 80 <= entries.MAX_READ_BYTES  # what is allowed is readable
 
 
 def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):

@@ -18,8 +18,9 @@ FILES = [
     ROOT / "launch.py",
     *(path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))),
 ]
-# The peers, PyTorch and Keras, run in an environment of their own; gpu_parts.py starts one of them.
-PEERS = ("peer_torch.py", "peer_keras.py", "gpu_parts.py", "attention.py")
+# The peers, PyTorch and Keras, run in an environment of their own; gpu_parts.py starts one of them;
+# export_page.py serves a page to a browser.
+PEERS = ("peer_torch.py", "peer_keras.py", "gpu_parts.py", "attention.py", "export_page.py")
 FILES = [path for path in FILES if path.name not in PEERS]
 MODULES = {
     "pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml",
