@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from fer_jax import data, modes
+from fer_jax import task as fer_task
 from fer_jax.data import Dataset, Faces
 from seq_jax import modes as seq_modes
 from train_jax.run.log import read_csv
@@ -191,13 +192,47 @@ def of_task(task):
     return [name for name in DERIVED if get_config(name).task == task]
 
 
+def shrink(model):
+    """Widths of at most 4, since compiling and Adam's first steps are all that takes time; the true
+    ones go through `test_the_loss_at_its_true_sizes`. (fer_lobo has no such fields.)"""
+    for name in ("features", "dense", "embedding", "units", "encoder_units"):
+        if name in model:
+            model[name] = jax.tree.map(lambda n: min(n, 4), model[name])
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_the_loss_at_its_true_sizes(name, monkeypatch):
+    """Shapes alone, so that nothing is computed."""
+    config = get_config(name)
+    config.data.valid_fraction = 0.25
+    if config.task == "seq":
+        config.data.max_pairs = 20  # of the phrasebook
+        task = seq_modes.prepare_run(config)[-1]
+    else:
+        monkeypatch.setattr(data, "load", tiny_faces)
+        dataset, splits = fer_task.load_splits(config)
+        model = fer_task.build_model(config, len(dataset.classes))
+        task = fer_task.make_task(config, model, dataset, splits)
+    key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
+    variables = jax.eval_shape(task.init, key)
+    arrays = task.train | {"mask": np.ones(1, np.float32)}
+    rows = config.train.batch_size
+    batch = {k: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype) for k, a in arrays.items()}
+    loss, (metrics, _) = jax.eval_shape(
+        task.loss, variables["params"], variables.get("batch_stats", {}), batch, key
+    )
+    assert loss.shape == metrics["loss"].total.shape == () and loss.dtype == np.float32
+
+
 def test_every_task_has_its_two_steps():
     assert {*of_task("fer"), *of_task("seq")} == set(DERIVED)
 
 
 @pytest.mark.parametrize("name", of_task("seq"))
-def test_two_steps_on_sentences_and_the_scores(name, tmp_path):
+def test_two_steps_on_sentences_and_the_scores(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("seq_jax.scores.RESAMPLES", 20)
     config = get_config(name)
+    shrink(config.model)
     config.data.max_pairs = 20  # of the phrasebook
     config.data.valid_fraction = 0.25
     config.data.test_fraction = 0.25
@@ -224,6 +259,7 @@ def test_two_steps_on_sentences_and_the_scores(name, tmp_path):
 def test_two_steps_of_training_and_the_scores(name, tmp_path, monkeypatch):
     config = get_config(name)
     monkeypatch.setattr(data, "load", tiny_faces)
+    shrink(config.model)
     config.data.valid_fraction = 0.25
     config.train.batch_size = 5
     config.train.eval_batch_size = 4
