@@ -83,7 +83,6 @@ def main():
         handler = functools.partial(
             http.server.SimpleHTTPRequestHandler, directory=args.page.resolve().parent
         )
-        handler.log_message = lambda *a: None
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             served = f"http://127.0.0.1:{server.server_port}/{args.page.name}"

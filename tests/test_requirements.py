@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 OURS = {"launch", "configs", "data", "fer_jax", "seq_jax", "train_jax", "tests", "benchmarks"}
 # Scripts with an environment of their own: Keras, PyTorch.
 APART = ("tests/golden/make_", "benchmarks/")
-# Tools; what tensorflow-datasets stores its files with; a font, looked up by its path; what
-# jax.export writes its files with.
-NOT_IMPORTED = {"ruff", "mypy", "pytest-xdist", "array-record", "manimgx-fonts", "flatbuffers"}
+# Tools; what tensorflow-datasets stores its files with; a font, looked up by its path; what tests
+# ask for by importorskip.
+NOT_IMPORTED = {"ruff", "mypy", "pytest-xdist", "array-record", "manimgx-fonts", "playwright"}
 
 
 def pins(name):
