@@ -377,7 +377,7 @@ def test_a_pipe_is_answered_as_its_lines_come(run, capsys, monkeypatch):
     assert seen == ["", "", f"{one}\n{two}\n", "", "", f"{three}\n"]
 
 
-@pytest.mark.parametrize("name", ["no.txt", "no/such"])
+@pytest.mark.parametrize("name", ["no.txt", "./such", "/no/such"])
 def test_a_missing_file_is_not_taken_for_a_sentence(run, name):
     with pytest.raises(UserError, match=f"--inputs={name}: cannot be read"):
         translate(run, name)
