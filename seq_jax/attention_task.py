@@ -4,12 +4,12 @@ B = rows of a batch, T = tokens per side with <start> and <end>, V = target voca
 """
 
 import math
+from random import Random
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seq_jax import subwords
 from seq_jax.scores import chrf
 from seq_jax.text import PAD, encode
 from seq_jax.translator import Search, make_translate, static_length
@@ -156,12 +156,14 @@ def make_train_at(pairs, vocabularies, lengths, *, rate, seed):
     sides = [(name, *rest) for name, *rest in zip(SIDES, vocabularies, pairs, strict=True)]
 
     def train_at(epoch):
-        subwords.seed_sampling(seed, epoch)
+        random = Random(f"{seed} {epoch}")
         found = usual | {name: usual[name].copy() for name in SIDES}
         for place, number in enumerate(kept):
             for name, vocabulary, side in sides:
                 for _ in range(DRAWS):
-                    row = encode(vocabulary, side[number], vocabulary.sampled(side[number], rate))
+                    row = encode(
+                        vocabulary, side[number], vocabulary.sampled(side[number], rate, random)
+                    )
                     if len(row) <= usual["length"][place]:
                         found[name][place] = 0
                         found[name][place, : len(row)] = row

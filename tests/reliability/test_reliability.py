@@ -15,13 +15,7 @@ def test_damage_is_noticed_and_named():
     [
         "fer",
         "seq",
-        pytest.param(
-            "attention",
-            marks=pytest.mark.xfail(
-                reason="two undisturbed runs differed once, the first with nothing compiled; the "
-                "cause is not known"
-            ),
-        ),
+        "attention",
     ],
 )
 @pytest.mark.slow  # half a minute each

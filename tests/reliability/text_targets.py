@@ -157,7 +157,7 @@ def make_subwords(folder: Path):
         sentence = rng.choice(sentences)
         numbers = text.encode(found, sentence)
         assert all(0 <= number < len(found.words) for number in numbers)
-        found.sampled(sentence, 0.3)
+        found.sampled(sentence, 0.3, rng)
         text.decode(found, range(4, len(found.words)))
         if content == whole.model:
             assert text.decode(found, numbers) == sentence

@@ -124,7 +124,6 @@ def test_bpe_dropout_draws_other_pieces_of_the_same_sentences_in_each_epoch():
     assert len(used) > 1
     # whatever was drawn before: a function of (seed, epoch)
     again = attention_task.make_train_at(pairs, vocabularies, lengths, **settings)[1]
-    vocabularies[0].sampled(PHRASES[0], 0.5)
     for name, array in again(2).items():
         np.testing.assert_array_equal(array, epochs[2][name])
     other = attention_task.make_train_at(pairs, vocabularies, lengths, rate=0.3, seed=6)[1](2)

@@ -1,12 +1,18 @@
 """Subwords: round trips, what of Kannada must survive, and models that are refused."""
 
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
 from seq_jax import subwords, text
 from train_jax.run.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 ZWNJ = "\u200c"
 KANNADA = (
@@ -61,9 +67,31 @@ def test_the_other_kinds(kind):
 
 
 def test_sampled_pieces_differ_and_spell_the_same(model):
-    draws = {tuple(model.sampled(KANNADA[0], 0.3)) for _ in range(20)}
+    draws = {tuple(model.sampled(KANNADA[0], 0.3, Random(i))) for i in range(20)}
     assert len(draws) > 3
     assert {model.join(pieces) for pieces in draws} == {KANNADA[0]}
+
+
+def test_without_dropout_the_pieces_are_those_of_sentencepiece(model):
+    """Also of characters that it does not know, two of them side by side."""
+    for sentence in (*KANNADA, "ನಾನು zz ./ ಮನೆ"):
+        assert model.sampled(sentence, 0.0, Random(0)) == model.pieces(sentence)
+
+
+def test_the_draws_are_those_of_the_seed_in_any_process(model):
+    """sentencepiece's own differ from process to process."""
+    program = (
+        "import sys; from random import Random; from seq_jax import subwords\n"
+        "model = subwords.load(sys.stdin.buffer.read(), sys.argv[1], 'x')\n"
+        "print(model.sampled(sys.argv[2], 0.3, Random('0 1')))"
+    )
+    done = [
+        subprocess.run([sys.executable, "-c", program, model.sha256, KANNADA[0]],
+                       input=model.model, capture_output=True, check=True, cwd=ROOT)
+        for _ in range(2)
+    ]  # fmt: skip
+    assert done[0].stdout == done[1].stdout
+    assert done[0].stdout.decode().strip() == str(model.sampled(KANNADA[0], 0.3, Random("0 1")))
 
 
 def test_signs_without_a_letter_do_not_come_out(model):
