@@ -104,7 +104,7 @@ def campaign(task, kills, seed, signum=signal.SIGKILL) -> dict:
 def main(argv):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--tasks", default="fer,seq")
+    parser.add_argument("--tasks", default="fer,seq,attention")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--signal", default="SIGKILL")
     arguments = parser.parse_args(argv)
