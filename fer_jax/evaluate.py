@@ -83,8 +83,7 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
         f"scores of {result['weights']} (epoch {result['epoch']}) on {result['data']}, "
         f"{report.VIEW_WORDS[result['tta']]} ({workdir}/eval.json)"
     )
-    print(as_text(report.scores(result)))
-    print(as_text(report.coverage(scores)))
+    print(as_text(report.summary(result)))
     report.save_confusion(workdir, scores, about["data"], classes)
     return result
 

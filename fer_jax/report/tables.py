@@ -60,6 +60,20 @@ def scores(result: dict) -> Table:
     return Table(header, cells, range(1, len(header)), note)
 
 
+def summary(result: dict) -> Table:
+    """What the console says of eval.json, in 80 columns: the splits that were not trained on, and
+    the last of them without near twins."""
+    table = scores(result)
+    test = list(result["splits"])[-1]
+    rows = [row for row in table.rows if row[0] in result["splits"] and row[0] != "train"]
+    rows += [row for row in table.rows if row[0] == f"{test}, without near twins"]
+    note = (
+        "Majority: always answering the most frequent class of train. The whole table is in "
+        "report.html, and in eval.json."
+    )
+    return Table(table.header[:4], [row[:4] for row in rows or table.rows], range(1, 4), note)
+
+
 def coverage(splits: dict) -> Table:
     """What is answered, and right, if answers below a calibrated probability do not count, of every
     split but train, which was trained on."""

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Collection
 from typing import NamedTuple
 
-WIDTH = 100  # columns of the console, for notes
+CONSOLE, PAGE = 80, 100  # columns, for notes
 
 
 class Table(NamedTuple):
@@ -28,14 +28,14 @@ def as_text(table: Table) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([*text, *textwrap.wrap(table.note, WIDTH)])
+    return "\n".join([*text, *textwrap.wrap(table.note, CONSOLE)])
 
 
 def as_markdown(table: Table) -> str:
     """A table of Markdown, and its note as a paragraph."""
     rule = ["--:" if column in table.numbers else "---" for column in range(len(table.header))]
     lines = ["| " + " | ".join(line) + " |" for line in (table.header, rule, *table.rows)]
-    return "\n".join(lines) + (f"\n\n{textwrap.fill(table.note, WIDTH)}" if table.note else "")
+    return "\n".join(lines) + (f"\n\n{textwrap.fill(table.note, PAGE)}" if table.note else "")
 
 
 def interval(value: float | None, ci95, digits: int) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 from fer_jax.data import CLASSES, Dataset, Faces
 from fer_jax.report import tables as report
+from train_jax.report.table import as_text
 
 
 @pytest.fixture
@@ -72,6 +73,20 @@ def test_scores_have_a_row_for_each_split_with_and_without_twins():
     assert "1.290" in table.note and table.header[-1] == "ECE/T"
     del result["no_near_twins"]  # of a run that is older than the row
     assert len(report.scores(result).rows) == 4
+
+
+def test_the_console_has_three_rows_in_80_columns():
+    split = scores(random_confusion(0))
+    names = ("train", "valid", "PublicTest")
+    result = {"temperature": 1.0, "splits": dict.fromkeys(names, split), "clean": {}}
+    result["no_near_twins"] = {name: split | {"n": 12_345} for name in names[1:]}
+    table = report.summary(result | {"splits": dict.fromkeys(names, split | {"n": 23_456})})
+    assert [row[0] for row in table.rows] == [
+        "valid", "PublicTest", "PublicTest, without near twins"
+    ]  # fmt: skip
+    assert all(len(line) <= 80 for line in as_text(table).splitlines())
+    alone = report.summary(result | {"splits": {"train": split}, "no_near_twins": {}})
+    assert [row[0] for row in alone.rows] == ["train"]
 
 
 def test_coverage_leaves_train_out():
