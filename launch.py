@@ -9,7 +9,6 @@ python launch.py --mode=export
 python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 """
 
-import difflib
 import errno
 import importlib
 import os
@@ -22,6 +21,7 @@ from ml_collections import config_flags
 
 from configs import find
 from train_jax import process
+from train_jax.run.errors import check_choice
 
 # config.task -> its module, and --mode -> (function of that module, the flags that are its own)
 TASKS = {
@@ -104,9 +104,9 @@ def parse_flags(argv) -> list[str]:
         if FLAGS["config"].value is None:
             found = f"{WORKDIR.value} holds no run: " if WORKDIR.value else ""
             raise flags.Error(f"{found}--config=NAME is missing. {find.choices()}")
-        _check_choice("--config.task", CONFIG.value.task, TASKS)
+        check_choice("--config.task", CONFIG.value.task, TASKS)
         modes = TASKS[CONFIG.value.task][1]
-        _check_choice("--mode", MODE.value, modes, f" for configs of task {CONFIG.value.task!r}")
+        check_choice(f"--mode for configs of task {CONFIG.value.task!r}", MODE.value, modes)
         own = modes[MODE.value][1]
         if len(rest) > 1:  # what the shell made of --inputs *.jpg
             given = INPUTS.value or ""
@@ -203,13 +203,6 @@ def run(argv) -> int | None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more
     return code
-
-
-def _check_choice(name, value, choices, where=""):
-    if value not in choices:
-        close = difflib.get_close_matches(value, choices, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise flags.Error(f"{name}={value}: must be one of {', '.join(choices)}{where}.{hint}")
 
 
 def _fail(message, code=2) -> int:

@@ -176,7 +176,7 @@ def shrink(config, workdir: Path, *, weights: str | None):
     validation and test images changes, seen singly and with mirrors."""
     if not weights:
         raise UserError("--mode=shrink needs --weights=FOLDER, such as RUN/export")
-    if (workdir / "config.json").exists():
+    if is_run(workdir):
         raise UserError(f"{workdir} holds a run: give --workdir=NEW, which the weights fill alone")
     classifier = weights_lib.load(Path(weights))
     splits = _divided(_data_of(config, classifier.card), classifier.card, weights)
@@ -264,7 +264,7 @@ def _score_weights(config, workdir, folder):
     """Scores exported weights on whatever splits there are: any of them will do."""
     classifier, tta = average.load(folder), config.eval.tta
     own = (workdir / "export").resolve()
-    if (workdir / "config.json").exists() and Path(folder).resolve() != own:
+    if is_run(workdir) and Path(folder).resolve() != own:
         raise UserError(
             f"{workdir} holds a run, and its eval.json is not of {folder}: give --workdir=NEW"
         )

@@ -9,6 +9,7 @@ from fer_jax import average
 from fer_jax import weights as weights_lib
 from fer_jax.data import SIDE
 from train_jax.run.errors import UserError
+from train_jax.run.workdir import is_run
 
 MAX_PIXELS = 50_000_000  # of a photograph
 
@@ -101,7 +102,7 @@ def load(folder: str | Path | None = None, *, tta: str = "none") -> Net:
     """
     if folder is None:
         folder = weights_lib.SHIPPED
-    elif (Path(folder) / "config.json").exists():
+    elif is_run(Path(folder)):
         folder = weights_lib.choose(None, Path(folder))
     return Net(average.load(str(folder)), tta)
 

@@ -16,6 +16,7 @@ from fer_jax.task import PREPROCESSING, model_of
 from train_jax.run import weights as weights_lib
 from train_jax.run.errors import UserError
 from train_jax.run.weights import CARD, MEND, field
+from train_jax.run.workdir import is_run
 
 SHIPPED = weights_lib.shipped(__file__, "fer_best")
 
@@ -154,7 +155,7 @@ def choose(weights: str | None, workdir: Path) -> Path:
     """The folder of --weights; else of the run in `workdir`; else the one that is shipped."""
     if weights:
         return Path(weights)
-    if not (workdir / "config.json").exists():
+    if not is_run(workdir):
         return SHIPPED
     if not (workdir / "export").exists():
         raise UserError(

@@ -231,7 +231,7 @@ def load_translator(
     search = search_of(config)
     if weights:
         return weights_lib.load(Path(weights), search)
-    if not (workdir / "config.json").exists() and config.model.name == "encoder_decoder":
+    if not is_run(workdir) and config.model.name == "encoder_decoder":
         shipped = weights_lib.load(weights_lib.SHIPPED, search)
         if LATER | shipped.card["model"] == config.model.to_dict():
             return shipped

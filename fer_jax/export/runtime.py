@@ -32,7 +32,7 @@ def load() -> dict[str, bytes]:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256:
         raise UserError(
-            f"{path}: its SHA-256 is {digest}, expected {SHA256}. Delete it, and it is fetched anew"
+            f"{path}: its SHA-256 is {digest}, expected {SHA256}. Delete it: it is fetched again"
         )
     with tarfile.open(path) as archive:
         files = {name: archive.extractfile(file) for name, file in FILES.items()}

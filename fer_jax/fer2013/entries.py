@@ -2,6 +2,7 @@
 judged from the list alone."""
 
 import contextlib
+import functools
 import gzip
 import io
 import os
@@ -104,7 +105,7 @@ def of_folder(root: Path) -> list[Entry]:
     found: list[Parts] = []
 
     def fail(error: OSError):
-        raise error  # os.walk would skip the folder in silence
+        raise error  # os.walk would skip the folder silently
 
     with readable(root):
         for folder, inner, files in os.walk(root, onerror=fail, followlinks=True):
@@ -151,7 +152,9 @@ def of_zip(path: Path) -> Iterator[list[Entry]]:
             parts = _safe_parts(info.filename, path)
             _check_zip_entry(info, path)
             if not info.is_dir() and not is_junk(parts):
-                found.append(_zip_entry(archive, info, parts, f"{path}: {info.filename}"))
+                found.append(
+                    _entry(functools.partial(archive.open, info), parts, f"{path}: {info.filename}")
+                )
         _check_names(found, path)
         yield found
 
@@ -166,10 +169,12 @@ class _ZipFile(io.FileIO):
         return super().read(size)
 
 
-def _zip_entry(archive, info, parts, name) -> Entry:
+def _entry(opened: Callable, parts: Parts, name: str) -> Entry:
+    """Of an archive; `opened()` is the file in it."""
+
     @contextlib.contextmanager
     def open_entry():
-        with _undamaged(name), archive.open(info) as file:
+        with _undamaged(name), opened() as file:
             yield file
 
     return Entry(parts, name, open_entry)
@@ -183,8 +188,8 @@ def _check_zip_entry(info: zipfile.ZipInfo, path: Path) -> None:
         raise UserError(f"{name} is encrypted. Unpack it with its password and give the folder.")
     if info.compress_type not in METHODS:
         raise UserError(
-            f"{name} is packed by method {info.compress_type}. Expected deflate: pack it anew with "
-            "zip, or give the unpacked folder."
+            f"{name} is packed by method {info.compress_type}. Expected deflate: pack it again "
+            "with zip, or give the unpacked folder."
         )
 
 
@@ -210,7 +215,11 @@ def of_tar(path: Path) -> Iterator[list[Entry]]:
                     raise UserError(
                         f"{path}: entry {info.name!r} is a link or a device; expected files."
                     )
-                found.append(_tar_entry(archive, info, parts, f"{path}: {info.name}"))
+                found.append(
+                    _entry(
+                        functools.partial(archive.extractfile, info), parts, f"{path}: {info.name}"
+                    )
+                )
             members = archive.getmembers()
             last = members[-1] if members else None
             _check_end(unpacked, last.offset_data + -(-last.size // 512) * 512 if last else 0)
@@ -253,15 +262,6 @@ class _TarBytes:
         if self.tell() > MAX_UNPACKED_BYTES:
             raise ValueError("it unpacks to more than 4 GiB")
         return self._file.read(size)
-
-
-def _tar_entry(archive, info, parts, name) -> Entry:
-    @contextlib.contextmanager
-    def open_entry():
-        with _undamaged(name), archive.extractfile(info) as file:
-            yield file
-
-    return Entry(parts, name, open_entry)
 
 
 def _safe_parts(filename: str, path: Path) -> Parts:

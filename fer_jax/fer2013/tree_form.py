@@ -35,7 +35,7 @@ def places(entries: list[Entry], where) -> tuple[list[Place], list[str]]:
     if not deep:
         return [], loose
     known = {top for top in tops if top.lower() in SPLIT_FOLDERS}
-    # A third folder left out in silence would be a trap; a loose licence is not.
+    # A third folder left out silently would be a trap; a loose licence is not.
     if known and (tops - known or len({SPLIT_FOLDERS[top.lower()] for top in known}) < len(known)):
         raise UserError(
             f"{where}: wrong layout. Expected {LAYOUT}; found at the top: {listing(sorted(tops))}."

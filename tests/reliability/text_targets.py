@@ -133,7 +133,7 @@ def make_corpora(folder: Path):
 
 
 def make_subwords(folder: Path):
-    """A sentencepiece model, whose hash is that of the run or was made anew on purpose."""
+    """A sentencepiece model, whose hash is that of the run or was made again on purpose."""
     from seq_jax import weights  # jax, which the forks of make_flags must not have
 
     rng = Random(0)
@@ -143,8 +143,8 @@ def make_subwords(folder: Path):
 
     def trial(rng):
         content = whole.model if rng.random() < 0.1 else damages.damage(rng, whole.model)
-        anew = rng.random() < 0.7
-        sha256 = hashlib.sha256(content).hexdigest() if anew else whole.sha256
+        again = rng.random() < 0.7
+        sha256 = hashlib.sha256(content).hexdigest() if again else whole.sha256
         path.write_bytes(content)
         try:
             found = weights.read_vocabulary(path.with_suffix(".json"), sha256)
@@ -152,7 +152,7 @@ def make_subwords(folder: Path):
             assert str(path) in str(error) and len(str(error)) < 500, error
             assert content != whole.model, "refused for no reason"
             return False
-        assert found.model == content and (anew or content == whole.model)
+        assert found.model == content and (again or content == whole.model)
         assert found.words[:4] == text.SPECIALS and len(found.index) == len(found.words)
         sentence = rng.choice(sentences)
         numbers = text.encode(found, sentence)
