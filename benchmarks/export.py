@@ -18,6 +18,7 @@ from fer_jax import data, drawn_faces
 from fer_jax import weights as weights_lib
 from fer_jax.evaluate import make_predict
 from fer_jax.export.run import session
+from train_jax.compiler import forward_options
 
 
 def runners(folder: Path, classifier) -> dict:
@@ -29,11 +30,13 @@ def runners(folder: Path, classifier) -> dict:
         return lambda images: runner.run(["logits"], {"images": images})[0]
 
     program = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))
-    compiled = jax.jit(program.call)
+    same_options = forward_options(jax.default_backend())  # as `make_predict` is compiled
+    plain, alike = jax.jit(program.call), jax.jit(program.call, compiler_options=same_options)
     return {
         "jax": lambda images: np.asarray(predict(classifier.variables, images)),
         **{path.name: of_onnx(path) for path in sorted(folder.glob("*.onnx"))},
-        "model.stablehlo": lambda images: np.asarray(compiled(images)["logits"]),
+        "model.stablehlo": lambda images: np.asarray(plain(images)["logits"]),
+        "model.stablehlo, compiled as JAX's": lambda images: np.asarray(alike(images)["logits"]),
     }
 
 

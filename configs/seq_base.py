@@ -74,6 +74,10 @@ def get_config() -> ml_collections.ConfigDict:
     c.decode.beam = 5  # hypotheses per sentence; 1 is greedy
     c.decode.alpha = 1.0  # their log-probability is divided by length^alpha
     c.decode.no_repeat = 0  # no sequence of so many tokens comes twice in a sentence; 0: any may
+    # weights of what the attention left out, and of what it saw more than once, in the ranking of
+    # hypotheses: see attention.coverage_penalty; nothing without attention
+    c.decode.coverage = 0.0
+    c.decode.overlap = 0.0
     c.decode.mbr = False  # the hypothesis of the beam that is most like the others comes first
     c.decode.n_best = 1  # of them, to be printed
     c.decode.train_sentences = 0  # of the train split, that are scored, evenly spaced; 0: all

@@ -45,6 +45,17 @@ def softmax(scores, mask):
     return e / jnp.maximum(e.sum(-1, keepdims=True), jnp.finfo(e.dtype).tiny)
 
 
+def coverage_penalty(total, mask, *, coverage: float, overlap: float):
+    """f32[B], <= 0: what a translation left out, and what it looked at twice.
+
+    coverage * sum_s log(min(total_s, 1)) (Wu et al. 2016, arXiv 1609.08144, equation 14; no
+    total counts as less than 0.01) - overlap * sum_s max(total_s - 1, 0), over the steps where mask
+    bool[B, S] is True, of the attention in `total` f32[B, S], summed over all target steps.
+    """
+    left_out = jnp.log(jnp.clip(total, 0.01, 1.0))
+    return jnp.where(mask, coverage * left_out - overlap * jnp.maximum(total - 1, 0), 0).sum(-1)
+
+
 def context(weights, memory):
     """f32[B, M]: the mean of the memory f32[B, S, M] under the weights f32[B, S]."""
     return (weights[:, :, None] * memory).sum(1)

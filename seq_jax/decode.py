@@ -73,13 +73,14 @@ def search(
     alpha: float,
     vocabulary: dict[str, Any],
     no_repeat: int = 0,
+    bonus: Callable | None = None,
 ) -> Hypotheses:
     """Beam search of a fixed shape; with `beam` 1 it is greedy.
 
-    Hypotheses are ranked by log-probability / length^alpha. One that is done keeps its place in the
-    beam for as long as no other ranks higher; the search ends when all of the beam are done. After
-    `max_tokens` - 1 tokens only <end> can follow. Of equals the one found first, then the lower
-    token number, ranks higher.
+    Hypotheses are ranked by log-probability / length^alpha, plus the bonus. One that is done keeps
+    its place in the beam for as long as no other ranks higher; the search ends when all of the beam
+    are done. After `max_tokens` - 1 tokens only <end> can follow. Of equals the one found first,
+    then the lower token number, ranks higher.
 
     Args:
         step: (state, tokens i32[N]) -> (state, logits f32[N, V] of the token after them), where
@@ -91,6 +92,8 @@ def search(
         alpha: 0 favours short sentences, 1 is the mean log-probability of a token.
         vocabulary: from `markers`. <PAD>, <unk> and <start> never come out.
         no_repeat: no sequence of so many tokens comes twice in a sentence; 0: any may.
+        bonus: state -> f32[N], of all hypotheses that end or go on from it. It may not change with
+            the steps after <end>, at which `tokens` are <end> once and then <PAD>.
     """
     pad, unk, start, end = (vocabulary[name] for name in ("pad", "unk", "start", "end"))
     never = [number for number in (pad, unk, start) if number is not None]
@@ -111,6 +114,8 @@ def search(
         total = jnp.maximum(b.log_probability[:, :, None] + log_p, FAR)
         lengths = jnp.where(b.done, b.lengths, b.t + 1)
         rank = total / lengths[:, :, None].astype(total.dtype) ** alpha
+        if bonus:
+            rank = rank + bonus(state).reshape(batch, beam, 1)
         _, best = jax.lax.top_k(rank.reshape(batch, -1), beam)
         parent, token = best // size, best % size
 

@@ -73,10 +73,11 @@ def make_run(config, model, vocabularies, tokens):
 def search_of(config) -> Search:
     """The search that `config.decode` asks for. UserError if a field is out of range."""
     c = config.decode
-    for name, lowest in {"beam": 1, "alpha": 0, "no_repeat": 0}.items():
+    for name in ("beam", "alpha", "no_repeat", "coverage", "overlap"):
+        lowest = int(name == "beam")
         if not lowest <= c[name] < 1000:
             raise UserError(f"config.decode.{name} must be >= {lowest}, got {c[name]}")
-    return Search(c.beam, c.alpha, c.no_repeat, c.mbr)
+    return Search(**{name: c[name] for name in Search._fields})
 
 
 def make_translate_split(config, model, vocabularies, tokens):

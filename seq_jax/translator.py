@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from sacrebleu.metrics import CHRF
 
 from seq_jax import decode, text
+from seq_jax.attention import coverage_penalty
 
 
 class Hypothesis(NamedTuple):
@@ -23,6 +25,8 @@ class Search(NamedTuple):
     alpha: float
     no_repeat: int
     mbr: bool = False  # the hypothesis most like the others comes first, see `by_agreement`
+    coverage: float = 0.0  # weights of what the attention left out, and of what it saw twice; see
+    overlap: float = 0.0  # `attention.coverage_penalty`
 
 
 Translate = Callable[[dict, Sequence[str]], list[list[Hypothesis]]]
@@ -79,6 +83,7 @@ def by_agreement(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
 def make_search(model, vocabulary, *, max_tokens: int, search: Search):
     """The compiled (variables, source i32[B, S]) -> decode.Hypotheses."""
     ids = decode.markers(vocabulary)
+    covers = bool(search.coverage or search.overlap) and model.attention != "none"
 
     def run(variables, source):
         apply = functools.partial(model.apply, {"params": variables["params"]})
@@ -88,12 +93,23 @@ def make_search(model, vocabulary, *, max_tokens: int, search: Search):
         )  # each sentence's hypotheses side by side
 
         def step(state, tokens):
-            state, logits, _ = apply(memory, state, tokens, method="step")
-            return state, logits
+            state, total = state
+            state, logits, weights = apply(memory, state, tokens, method="step")
+            if covers:
+                ended = (tokens == ids["end"]) | (tokens == ids["pad"])
+                total = total + jnp.where(ended[:, None], 0, weights)
+            return (state, total), logits
 
+        def bonus(state):
+            return coverage_penalty(
+                state[1], memory.mask, coverage=search.coverage, overlap=search.overlap
+            )
+
+        total = jnp.zeros(memory.mask.shape) if covers else None
         return decode.search(
-            step, state, batch=len(source), beam=search.beam, max_tokens=max_tokens,
+            step, (state, total), batch=len(source), beam=search.beam, max_tokens=max_tokens,
             alpha=search.alpha, vocabulary=ids, no_repeat=search.no_repeat,
+            bonus=bonus if covers else None,
         )  # fmt: skip
 
     return jax.jit(run)

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import jax
 import numpy as np
@@ -128,12 +128,9 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
     for side in SIDES:
         sha256 = field(folder, field(folder, about, side, dict), "sha256", str)
         vocabularies.append(read_vocabulary(folder / f"{side}.json", sha256))
-    decode = field(folder, card, "decode", dict)
-    kinds = {"beam": int, "alpha": float, "no_repeat": int}
-    own = Search(
-        **{n: field(folder, decode, n, k, "decode.") for n, k in kinds.items()},
-        mbr=decode.get("mbr") is True,
-    )
+    decode = Search._field_defaults | field(folder, card, "decode", dict)
+    kinds = get_type_hints(Search)
+    own = Search(**{n: field(folder, decode, n, k, "decode.") for n, k in kinds.items()})
     try:
         model = make_model(
             **(LATER | field(folder, card, "model", dict)),

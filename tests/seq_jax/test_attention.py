@@ -109,6 +109,17 @@ def test_no_weight_where_masked_and_a_sum_of_one_whatever_the_scores(scale):
     np.testing.assert_allclose(np.asarray(weights.sum(-1)), [1, 1, 0], rtol=1e-6)
 
 
+def test_what_was_left_out_and_what_was_seen_twice_against_a_loop():
+    total = jnp.array([[1.7, 0.4, 0.0, 9.0], [0.9, 3.0, 1.0, 0.5], [0.2, 2.0, 1.0, 0.5]])
+    mask = jnp.array([[1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]], bool)
+    found = attention.coverage_penalty(total, mask, coverage=0.3, overlap=0.7)
+    for row, real, penalty in zip(np.asarray(total), np.asarray(mask), found, strict=True):
+        expected = 0.0
+        for t in row[real]:
+            expected += 0.3 * np.log(max(min(t, 1.0), 0.01)) - 0.7 * max(t - 1.0, 0.0)
+        assert penalty == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_scores_of_masked_steps_do_not_matter():
     scores = draw(B, S, seed=8)
     other = jnp.where(MASK, scores, 1e6)

@@ -1,5 +1,6 @@
 """decode.search against brute force and a plain greedy loop, on small random networks."""
 
+import functools
 import itertools
 
 import jax
@@ -7,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import seq_attention
 from seq_jax import decode
-from seq_jax.translator import Hypothesis, by_agreement
+from seq_jax.models import make_model
+from seq_jax.text import SPECIALS, Vocabulary
+from seq_jax.translator import Hypothesis, Search, by_agreement, make_search
 
 PAD, START, END = 0, 2, 3
 IDS = {"pad": PAD, "unk": 1, "start": START, "end": END}
@@ -155,3 +159,41 @@ def test_the_hypothesis_most_like_the_others_comes_first():
     assert found[-1].text == "six seven eight"
     assert sorted(h.text for h in found) == sorted(said)
     assert by_agreement([]) == []
+
+
+@pytest.mark.parametrize(("coverage", "overlap"), [(0.0, 0.0), (0.4, 0.0), (0.0, 0.8), (0.3, 0.5)])
+def test_coverage_ranks_as_brute_force_does_whatever_the_padding(coverage, overlap):
+    """Each sentence's own attention, summed over its steps but not over those after its <end>."""
+    words = [*SPECIALS, "a", "b", "c"]
+    vocabulary = Vocabulary(words, {word: i for i, word in enumerate(words)})
+    settings = seq_attention.get_config().model.to_dict() | {
+        "embedding": 5, "units": 6, "encoder_units": 4,
+    }  # fmt: skip
+    model = make_model(**settings, source_vocabulary=9, target_vocabulary=len(words))
+    source = np.array([[2, 5, 8, 6, 3], [2, 7, 3, 0, 0]], np.int32)
+    params = model.init(jax.random.key(0), source, source, train=False)
+    params = jax.tree.map(lambda a: 3 * a, params)  # attention that is far from uniform
+    search = Search(beam=40, alpha=0.7, no_repeat=0, coverage=coverage, overlap=overlap)
+    run = make_search(model, vocabulary, max_tokens=4, search=search)
+    wider = np.pad(source, ((0, 0), (0, 3)))
+    found, padded = run(params, source), run(params, wider)
+    np.testing.assert_array_equal(found.tokens[:, :10], padded.tokens[:, :10])
+
+    step = jax.jit(functools.partial(model.apply, params, method="step"))
+    for row, tokens in zip(source, np.asarray(found.tokens), strict=True):
+        real = row[row != PAD][None]
+        memory, start = model.apply(params, real, train=False, method="encode")
+        ranked = []
+        for length in range(4):
+            for prefix in itertools.product(range(len(SPECIALS), len(words)), repeat=length):
+                state, log_p, total = start, 0.0, np.zeros(real.shape[1])
+                for before, token in zip((START, *prefix), (*prefix, END), strict=True):
+                    state, logits, weights = step(memory, state, jnp.array([before]))
+                    log_p += float(jax.nn.log_softmax(logits)[0, token])
+                    total += np.asarray(weights[0])
+                missed = np.log(np.clip(total, 0.01, 1)).sum()
+                again = np.maximum(total - 1, 0).sum()
+                rank = log_p / (length + 1) ** 0.7 + coverage * missed - overlap * again
+                ranked.append((rank, prefix))
+        ranked.sort(reverse=True)
+        assert [sentence(t) for t in tokens[:8]] == [prefix for _, prefix in ranked[:8]]

@@ -146,7 +146,7 @@ def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
     """card[name], or UserError unless it is there and of that kind. `of`: where the card is a part
     of model.json, its name there."""
     value = card.get(name)
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
         what = "is missing" if name not in card else f"is {value!r:.80}"
         raise UserError(f"{folder / CARD}: {of}{name} {what}; expected {kind.__name__}. {MEND}")
     return value
