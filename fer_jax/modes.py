@@ -54,8 +54,7 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
     dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
     if init:
-        folder = weights_lib.choose(None, Path(init)) if is_run(Path(init)) else Path(init)
-        task = begin_with(task, folder, {"classes": task.identity["classes"]})
+        task = begin_with(task, Path(init), {"classes": task.identity["classes"]})
     with lock_workdir(workdir):
         write_config(
             workdir, config.to_dict(), task.identity, base=base,

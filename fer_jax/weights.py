@@ -155,14 +155,7 @@ def choose(weights: str | None, workdir: Path) -> Path:
     """The folder of --weights; else of the run in `workdir`; else the one that is shipped."""
     if weights:
         return Path(weights)
-    if not is_run(workdir):
-        return SHIPPED
-    if not (workdir / "export").exists():
-        raise UserError(
-            f"{workdir} holds a run without export/: training is not over. Run --mode=train to its "
-            "end, or name other weights with --weights="
-        )
-    return workdir / "export"
+    return weights_lib.of_run(workdir) if is_run(workdir) else SHIPPED
 
 
 def _tuples(value):

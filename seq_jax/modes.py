@@ -56,8 +56,7 @@ def train_and_score(config, workdir: Path, *, base=None, init=None):
     check_settings(config)
     dataset, splits, vocabularies, model, task = prepare_run(config)
     if init:
-        folder = Path(init) / "export" if is_run(Path(init)) else Path(init)
-        task = begin_with(task, folder, {"vocabularies": weights_lib.about(vocabularies)})
+        task = begin_with(task, Path(init), {"vocabularies": weights_lib.about(vocabularies)})
     with lock_workdir(workdir):
         write_config(
             workdir, config.to_dict(), task.identity, base=base, update=updated,

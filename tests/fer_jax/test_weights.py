@@ -158,7 +158,7 @@ def test_choose(tmp_path):
     assert weights.choose("some/folder", tmp_path) == Path("some/folder")
     assert weights.choose(None, tmp_path / "new") == ROOT / "weights" / "fer_best"
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="without export/.*--weights="):
+    with pytest.raises(UserError, match="without export/.*--mode=train"):
         weights.choose(None, tmp_path)
     (tmp_path / "export").mkdir()
     assert weights.choose(None, tmp_path) == tmp_path / "export"
