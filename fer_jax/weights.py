@@ -81,7 +81,7 @@ def shrink(classifier: Classifier, folder: Path, same_answers) -> list[str]:
     half: list[str] = []
     kernels = [name for name in flat if name.endswith("/kernel")]
     for name in sorted(kernels, key=lambda name: -flat[name].size):  # the largest first
-        rounded = flat | {name: flat[name].astype(np.float16).astype(np.float32)}
+        rounded = flat | {name: weights_lib.halved(flat[name])}
         if same_answers(unflatten_dict(rounded, sep="/")):
             flat, half = rounded, [*half, name]
     readme = functools.partial(model_card.text, folder.name)

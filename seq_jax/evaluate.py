@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from seq_jax import analysis
-from seq_jax import weights as weights_lib
 from seq_jax.attention_task import static_lengths
 from seq_jax.baselines import numbers
 from seq_jax.baselines import translate as translate_by_baselines
@@ -28,6 +27,7 @@ from train_jax.report.table import as_text
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
+from train_jax.run.weights import halved
 
 
 class Translations(NamedTuple):
@@ -144,7 +144,7 @@ def score(config, workdir, model, task, dataset, splits, vocabularies):
     saved = checkpoints.best()
     variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
     if isinstance(model, EncoderDecoder):
-        variables = weights_lib.halved(variables)
+        variables = halved(variables)
     translate = make_translate_split(config, model, vocabularies, task.identity["tokens"])
     translations = {}
     for name, pairs in splits.items():
