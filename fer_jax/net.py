@@ -34,7 +34,7 @@ class Net:
     """See `load`. Compiles once for 1, 4, 16, 64 ... pictures."""
 
     def __init__(self, classifier, tta: str):
-        from fer_jax.evaluate import check_view
+        from fer_jax.inference import check_view
         from fer_jax.predict.run import make_classify  # OpenCV
 
         check_view(tta, list(classifier.temperature))

@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fer_jax.data import CLASSES, SIDE
-from fer_jax.evaluate import VIEWS
+from fer_jax.inference import VIEWS
 from fer_jax.report import card as model_card
 from fer_jax.task import PREPROCESSING, model_of
 from train_jax.run import weights as weights_lib

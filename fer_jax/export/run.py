@@ -9,8 +9,8 @@ import onnxruntime
 
 from fer_jax import data as fer_data
 from fer_jax import weights as weights_lib
-from fer_jax.evaluate import make_predict, predict_split
 from fer_jax.export import int8, onnx, page, readme, stablehlo
+from fer_jax.inference import make_predict, predict_split
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.weights import of_run

@@ -13,7 +13,7 @@ import pytest
 from configs import fer_best
 from fer_jax import data, task, weights
 from fer_jax.data import CLASSES, Faces
-from fer_jax.evaluate import make_predict, predict_split
+from fer_jax.inference import make_predict, predict_split
 from fer_jax.report import card as model_card
 from train_jax.metrics import classification_scores
 from train_jax.run import weights as weights_lib
