@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+OF_RUN = FOLDER / "of_run.py"
 
 
 def with_config(
     arguments: list[str], shipped: dict[str, str], needs_none: Callable[[str, str], bool]
 ) -> list[str]:
     """The arguments with --config=PATH first, where there is one: the one given, found; else that
-    of the run in --workdir; else that of the shipped weights, where the mode needs no config.
+    of the run in --workdir; else that of the shipped weights, where the mode needs no config; else
+    that of --weights.
 
     Args:
       arguments: without the program's name.
@@ -24,7 +26,7 @@ def with_config(
     Raises:
       FileNotFoundError: there is no such config.
     """
-    given: dict[str, str | None] = {"config": None, "workdir": None, "mode": None}
+    given: dict[str, str | None] = dict.fromkeys(("config", "workdir", "mode", "weights"))
     rest, left = [], iter(arguments)
     for argument in left:
         name, equals, value = argument.lstrip("-").partition("=")
@@ -36,11 +38,14 @@ def with_config(
         return [f"--config={find(given['config'])}", *rest]
     workdir = (workdirs(given["workdir"] or "") or [""])[0]
     if workdir and (Path(workdir) / "config.json").exists():
-        return [f"--config={FOLDER / 'of_run.py'}:{workdir}", *rest]
+        return [f"--config={OF_RUN}:{workdir}", *rest]
     mode = given["mode"] or "train"
     names = [name for task, name in shipped.items() if needs_none(task, mode)]
     if mode == "report":  # it tells itself that there is no run
         names = [*shipped.values()]
+    weights = (split_commas(given["weights"] or "") or [""])[0]
+    if not names and (Path(weights).expanduser() / "model.json").is_file():
+        return [f"--config={OF_RUN}:{weights}", *rest]
     return [*(f"--config={find(name)}" for name in names[:1]), *rest]
 
 
