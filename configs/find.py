@@ -4,6 +4,8 @@ import csv
 import difflib
 import glob
 import io
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +73,14 @@ def choices() -> str:
     return f"In {FOLDER}: {', '.join(names())}"
 
 
+def unknown_field(error: Exception, arguments: list[str]) -> str:
+    """What to tell of the AttributeError or KeyError of ml_collections, which knows the nearest."""
+    hint = re.search("Did you mean .*[?]", str(error))
+    wrong = (re.findall(r"\w+", str(error)) or [""])[0]
+    given = " ".join(a for a in arguments if a.startswith("--config.") and wrong in a)
+    return f"no such config field: {given}. {hint[0] if hint else ''}"
+
+
 def workdirs(text: str) -> list[str]:
     """Those of a --workdir with commas and patterns: 'runs/*' is every run in runs/, sorted."""
     found = []
@@ -86,8 +96,9 @@ def split_commas(text: str) -> list[str]:
     return next(csv.reader([text]), [])
 
 
-def join_commas(parts: list[str]) -> str:
-    """What `split_commas` makes these parts of."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(parts)
-    return text.getvalue()
+def with_names(text: str, names: list[str]) -> str:
+    """The --inputs `text` with more of them behind it. A file with a comma in its name is one."""
+    parts = [text] if os.path.exists(text) else split_commas(text)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([*parts, *names])
+    return line.getvalue()
