@@ -22,6 +22,7 @@ from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.log import read_csv
 
+pytestmark = pytest.mark.usefixtures("optax_types")
 SCORES = {
     "n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece", "recall",
     "confusion", "majority", "calibrated", "coverage",
@@ -72,14 +73,8 @@ def evaluate_run(config, workdir):
     modes.evaluate(config, workdir, weights=None)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def dtype_promotion():
-    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, dtype_promotion):
+def run(tmp_path_factory, optax_types):
     """A finished run. Tests that write into its workdir copy it first."""
     workdir = tmp_path_factory.mktemp("evaluate") / "run"
     dataset = make_dataset()
