@@ -137,7 +137,7 @@ def needs_no_config(task: str, mode: str) -> bool:
     return on_weights and mode not in INPUTS_OPTIONAL
 
 
-def main(argv) -> int | None:
+def main(argv):
     del argv
     if os.environ.get("JAX_LOG_COMPILES", "0") in ("0", "false", "False", ""):
         # orbax and jax report every step they take, and every error, which comes as an exception
@@ -153,7 +153,7 @@ def main(argv) -> int | None:
     return ending.exit_code(lambda: dispatch(CONFIG.value, MODE.value, workdir), workdir)
 
 
-def dispatch(config, mode: str, workdir: Path) -> int | None:
+def dispatch(config, mode, workdir):
     """Calls the function of the mode, and has the report written where that is its end."""
     module, modes = TASKS[config.task]
     task = importlib.import_module(module)

@@ -13,11 +13,11 @@ from fer_jax.inference import check_view, make_predict, predict_split, views_of
 from fer_jax.report import tables as report
 from fer_jax.report.mistakes import write_mistakes
 from fer_jax.task import divide, train_valid_sha256
-from train_jax import calibration, metrics
+from train_jax import calibration, metrics, settings
 from train_jax.calibration import BOUNDS, fit_temperature
 from train_jax.report.run import OUTCOMES
 from train_jax.report.table import as_text
-from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.workdir import is_run, lock_workdir
@@ -89,22 +89,13 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
 
 def score_run(config, workdir, model, task, dataset, splits):
     """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
-    variables, epoch = load_selected(config, workdir, task)
+    variables, epoch = load_selected(workdir, settings.of_config(config), task.init)
     logits_of = make_logits_of(config, model, variables)
     temperature = _temperatures(config, model, logits_of, splits["valid"], dataset.classes)
     about = {"weights": f"{config.checkpoint.select} checkpoint", "epoch": epoch}
     counts = np.bincount(splits["train"].labels, minlength=len(dataset.classes))
     result = _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
     return variables, temperature, result
-
-
-def load_selected(config, workdir, task):
-    """(variables, epoch) of the checkpoint that is evaluated."""
-    c = config.checkpoint
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
-    saved = checkpoints.best()
-    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
-    return variables, len(saved.record["history"])
 
 
 def _temperatures(config, model, logits_of, valid, classes) -> dict[str, float]:

@@ -14,7 +14,6 @@ from fer_jax.batch_norm import MOMENTUM
 from fer_jax.evaluate import (
     data_of,
     divided,
-    load_selected,
     make_logits_of,
     score_run,
     score_weights,
@@ -34,6 +33,7 @@ from train_jax import loop, parallel
 from train_jax.epoch import size_of
 from train_jax.report import write as report_write
 from train_jax.report.tables import count_parameters, draw_history, write_model_table
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.weights import begin_with
@@ -153,8 +153,9 @@ def _train_fold(config, workdir, model, base) -> dict:
         write_config(workdir, config.to_dict(), task.identity, base=base)
         path = workdir / folds.ARRAYS
         if not path.exists():
-            loop.fit(task, settings_of(config, dataset), workdir=workdir)
-            variables, _ = load_selected(config, workdir, task)
+            settings = settings_of(config, dataset)
+            loop.fit(task, settings, workdir=workdir)
+            variables, _ = load_selected(workdir, settings, task.init)
             logits_of = make_logits_of(config, model, variables)
             images = splits["valid"].images
             folds.write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})

@@ -7,6 +7,7 @@ import numpy as np
 
 from fer_jax import average
 from fer_jax.data import SIDE
+from fer_jax.inference import check_view
 from fer_jax.weights import SHIPPED
 from train_jax.run.errors import UserError
 from train_jax.run.weights import of_run
@@ -34,7 +35,6 @@ class Net:
     """See `load`. Compiles once for 1, 4, 16, 64 ... pictures."""
 
     def __init__(self, classifier, tta: str):
-        from fer_jax.inference import check_view
         from fer_jax.predict.run import make_classify  # OpenCV
 
         check_view(tta, list(classifier.temperature))

@@ -22,9 +22,10 @@ from seq_jax.scores import token_scores, translation_scores
 from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode, encode
 from seq_jax.translator import Hypothesis, Search, make_translate
+from train_jax import settings
 from train_jax.epoch import batches
 from train_jax.report.table import as_text
-from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.weights import halved
@@ -139,10 +140,7 @@ def score(config, workdir, model, task, dataset, splits, vocabularies):
     Returns (the epoch of that checkpoint, its variables, what eval.json holds, {split:
     Translations}). An encoder-decoder is scored as it is exported, rounded to float16.
     """
-    c = config.checkpoint
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
-    saved = checkpoints.best()
-    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
+    variables, epoch = load_selected(workdir, settings.of_config(config), task.init)
     if isinstance(model, EncoderDecoder):
         variables = halved(variables)
     translate = make_translate_split(config, model, vocabularies, task.identity["tokens"])
@@ -153,7 +151,6 @@ def score(config, workdir, model, task, dataset, splits, vocabularies):
         else:
             baselines = translate_by_baselines(splits["train"], pairs)
             translations[name] = translate(variables, pairs)._replace(baselines=baselines)
-    epoch = len(saved.record["history"])
     train = splits["train"] if isinstance(model, EncoderDecoder) else None
     result = write_scores(workdir, f"epoch {epoch}", dataset, translations, train)
     return epoch, variables, result, translations

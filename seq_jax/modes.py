@@ -30,7 +30,7 @@ from seq_jax.translator import static_length
 from train_jax import loop, parallel, settings
 from train_jax.report import write as report_write
 from train_jax.report.tables import count_parameters, draw_history, write_model_table
-from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.weights import begin_with
 from train_jax.run.workdir import (
@@ -238,11 +238,8 @@ def load_translator(
     check_config(workdir, config.to_dict(), identity, base=base, update=updated)
     vocabularies = read_vocabularies(workdir, identity, config.data.languages)
     model = build_model(config, vocabularies)
-    c = config.checkpoint
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
-    variables = checkpoints.load_variables(
-        checkpoints.best(), make_init(model, identity["tokens"]), ema=config.train.ema_decay > 0
-    )
+    init = make_init(model, identity["tokens"])
+    variables, _ = load_selected(workdir, settings.of_config(config), init)
     run, lengths = make_run(config, model, vocabularies, identity["tokens"])
     return weights_lib.Translator(
         model, variables, vocabularies, lengths, config.data.punctuation, run, card={}

@@ -195,7 +195,7 @@ def test_a_corpus_is_the_same_from_both_layouts(pairs, bom, crlf):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "a").mkdir()
-        for side, name in enumerate(corpus.ALIGNED):
+        for side, name in enumerate(corpus.aligned_names(corpus.LANGUAGES)):
             body = start + "".join(pair[side] + end for pair in pairs)
             (folder / "a" / name).write_bytes(body.encode())
         body = start + "".join(f"{e}\t{k}\tCC{end}" for e, k in pairs)
