@@ -21,7 +21,7 @@ from seq_jax.report import tables as report
 from seq_jax.scores import token_scores, translation_scores
 from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode, encode
-from seq_jax.translator import Hypothesis, Search, make_translate
+from seq_jax.translator import Hypothesis, Search, best_texts, make_translate
 from train_jax import settings
 from train_jax.epoch import batches
 from train_jax.report.table import as_text
@@ -89,8 +89,7 @@ def make_translate_split(config, model, vocabularies, tokens):
         run, _ = make_run(config, model, vocabularies, tokens)
 
         def by_search(variables, pairs):
-            found = run(variables, pairs.source)
-            return translations_of(pairs, [best[0].text if best else "" for best in found])
+            return translations_of(pairs, best_texts(run(variables, pairs.source)))
 
         return by_search
     predict = make_predict(model, vocabularies[1])

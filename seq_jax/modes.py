@@ -26,7 +26,7 @@ from seq_jax.task import (
 )
 from seq_jax.text import encode, tokenise
 from seq_jax.translate import answer, read_chunks, read_lines
-from seq_jax.translator import static_length
+from seq_jax.translator import best_texts, static_length
 from train_jax import loop, parallel, settings
 from train_jax.report import write as report_write
 from train_jax.report.tables import count_parameters, draw_history, write_model_table
@@ -101,8 +101,7 @@ def evaluate(
     if inputs:
         translator = load_translator(config, workdir, weights, base)
         pairs = read_pairs(config, inputs, translator.punctuation)
-        found = translator.run(translator.variables, pairs.source)
-        hypotheses = [best[0].text if best else "" for best in found]
+        hypotheses = best_texts(translator.run(translator.variables, pairs.source))
         print(report.file_scores(inputs, translation_scores(hypotheses, pairs.target)))
         return
     read_config(workdir)  # refuses a workdir without a run before the data is read

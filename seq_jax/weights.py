@@ -14,7 +14,7 @@ from seq_jax.models import make_model
 from seq_jax.old_runs import LATER
 from seq_jax.report import card as model_card
 from seq_jax.text import tokenise
-from seq_jax.translator import Hypothesis, Search, Translate, make_translate
+from seq_jax.translator import Hypothesis, Search, Translate, best_texts, make_translate
 from train_jax.run import weights as weights_lib
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
@@ -50,7 +50,7 @@ class Translator(NamedTuple):
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
         """The translation of each sentence; '' for one that is empty or too long."""
-        return [best[0].text if best else "" for best in self.hypotheses(sentences)]
+        return best_texts(self.hypotheses(sentences))
 
 
 def export(folder, variables, *, vocabularies, config, identity, pairs, result, origin):
