@@ -63,7 +63,7 @@ NEEDS_BASE = {"train", "eval", "cross_validate", "score", "translate"}
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "NAME, or configs/NAME.py. --config.a.b=value sets a field. A run that exists "
-    "knows its own.", lock_config=True,
+    "knows its own, and so do --weights in eval.", lock_config=True,
 )  # fmt: skip
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run, or for what the mode writes. The default is runs/NAME, or "
