@@ -9,10 +9,8 @@ python launch.py --mode=export
 python launch.py --mode=report --workdir=runs/seed0,runs/seed1
 """
 
-import errno
 import importlib
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from ml_collections import config_flags
 
 from configs import find
 from train_jax import process
+from train_jax.run import ending
 from train_jax.run.errors import check_choice
 
 # config.task -> its module, and --mode -> (function of that module, the flags that are its own)
@@ -64,7 +63,7 @@ NEEDS_BASE = {"train", "eval", "cross_validate", "score", "translate"}
 FLAGS = flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "NAME, or configs/NAME.py. --config.a.b=value sets a field. A run that exists "
-    "knows its own.", lock_config=True,
+    "knows its own, and so do --weights in eval.", lock_config=True,
 )  # fmt: skip
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run, or for what the mode writes. The default is runs/NAME, or "
@@ -96,38 +95,39 @@ def parse_flags(argv) -> list[str]:
         sys.argv[1:] = find.with_config(argv[1:], SHIPPED, needs_no_config)
         FLAGS.set_gnu_getopt()  # names may come before flags: --inputs *.jpg --workdir=x
         rest = FLAGS(sys.argv)
-        if FLAGS.help or FLAGS.helpshort or FLAGS.helpfull:
-            return rest
-        names = MODE.value in OWN_FOLDER and CONFIG.value and CONFIG.value.task == "fer"
-        if len(rest) > 1 and not names:
-            raise flags.Error(f"unexpected argument {rest[1]!r}: flags are --name=value")
-        if FLAGS["config"].value is None:
-            found = f"{WORKDIR.value} holds no run: " if WORKDIR.value else ""
-            raise flags.Error(f"{found}--config=NAME is missing. {find.choices()}")
-        check_choice("--config.task", CONFIG.value.task, TASKS)
-        modes = TASKS[CONFIG.value.task][1]
-        check_choice(f"--mode for configs of task {CONFIG.value.task!r}", MODE.value, modes)
-        own = modes[MODE.value][1]
-        if len(rest) > 1:  # what the shell made of --inputs *.jpg
-            given = INPUTS.value or ""
-            parts = [given] if os.path.exists(given) else find.split_commas(given) if given else []
-            FLAGS["inputs"].value = find.join_commas([*parts, *rest[1:]])
-        if INPUTS.value is None and "inputs" in own and MODE.value not in INPUTS_OPTIONAL:
-            raise flags.Error(f"--mode={MODE.value} needs --inputs: {FLAGS['inputs'].help}")
-        for name in {"weights", "inputs", "init"}.difference(own):
-            if FLAGS[name].value is not None:
-                raise flags.Error(f"--{name} is not for --mode={MODE.value}")
-    except (AttributeError, KeyError) as error:  # of ml_collections, which knows the nearest key
-        hint = re.search("Did you mean .*[?]", str(error))
-        wrong = (re.findall(r"\w+", str(error)) or [""])[0]
-        given = " ".join(a for a in argv if a.startswith("--config.") and wrong in a)
-        sys.exit(_fail(f"error: no such config field: {given}. {hint[0] if hint else ''}"))
+        if not (FLAGS.help or FLAGS.helpshort or FLAGS.helpfull):
+            check_flags(rest[1:])
+        return rest
+    except (AttributeError, KeyError) as error:
+        sys.exit(ending.fail(f"error: {find.unknown_field(error, argv)}"))
     except OSError as error:
         reason = str(error).splitlines()[-1].strip()
-        sys.exit(_fail(f"error: --config cannot be loaded: {reason}"))
+        sys.exit(ending.fail(f"error: --config cannot be loaded: {reason}"))
     except (flags.Error, ValueError, TypeError) as error:
-        sys.exit(_fail(f"error: {error}"))
-    return rest
+        sys.exit(ending.fail(f"error: {error}"))
+
+
+def check_flags(names: list[str]):
+    """Raises flags.Error or ValueError unless the flags go together. `names`, arguments of no flag,
+    are what the shell made of --inputs *.jpg."""
+    mode, config = MODE.value, CONFIG.value
+    takes_names = mode in OWN_FOLDER and config and config.task == "fer"
+    if names and not takes_names:
+        raise flags.Error(f"unexpected argument {names[0]!r}: flags are --name=value")
+    if FLAGS["config"].value is None:
+        found = f"{WORKDIR.value} holds no run: " if WORKDIR.value else ""
+        raise flags.Error(f"{found}--config=NAME is missing. {find.choices()}")
+    check_choice("--config.task", config.task, TASKS)
+    modes = TASKS[config.task][1]
+    check_choice(f"--mode for configs of task {config.task!r}", mode, modes)
+    own = modes[mode][1]
+    if names:
+        FLAGS["inputs"].value = find.with_names(INPUTS.value or "", names)
+    if INPUTS.value is None and "inputs" in own and mode not in INPUTS_OPTIONAL:
+        raise flags.Error(f"--mode={mode} needs --inputs: {FLAGS['inputs'].help}")
+    for name in {"weights", "inputs", "init"}.difference(own):
+        if FLAGS[name].value is not None:
+            raise flags.Error(f"--{name} is not for --mode={mode}")
 
 
 def needs_no_config(task: str, mode: str) -> bool:
@@ -144,69 +144,50 @@ def main(argv):
         logging.set_verbosity(logging.FATAL)
     if sys.stdout.errors == "strict":  # a file name need not be Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
-    config, mode = CONFIG.value, MODE.value
-    if config.train.deterministic:
+    if CONFIG.value.train.deterministic:
         process.make_deterministic()
-    module, modes = TASKS[config.task]
-    function, own = modes[mode]
-    settings = {name: FLAGS[name].value for name in own}
-    for name in {"weights", "init"}.intersection(own):
-        settings[name] = settings[name] and os.path.expanduser(settings[name])
-    if mode in NEEDS_BASE:
-        base = importlib.import_module(f"configs.{config.task}_base").get_config()
-        settings["base"] = base.to_dict()
-    without_run = WEIGHTS.value is not None or mode in OWN_FOLDER
+    without_run = WEIGHTS.value is not None or MODE.value in OWN_FOLDER
     name = Path(config_flags.get_config_filename(FLAGS["config"]).partition(":")[0]).stem
-    workdir = Path(WORKDIR.value or Path("runs") / (mode if without_run else name)).expanduser()
+    folder = WORKDIR.value or Path("runs") / (MODE.value if without_run else name)
+    workdir = Path(folder).expanduser()
+    return ending.exit_code(lambda: dispatch(CONFIG.value, MODE.value, workdir), workdir)
+
+
+def dispatch(config, mode, workdir):
+    """Calls the function of the mode, and has the report written where that is its end."""
+    module, modes = TASKS[config.task]
     task = importlib.import_module(module)
     from train_jax import compiler, parallel  # here, or --help would wait for jax
-    from train_jax.run.errors import in_one_line
-    from train_jax.run.interrupt import Interrupted
 
-    try:
-        code, workdirs = None, [workdir]
-        compiler.use_matmul_precision(config.train.matmul_precision)
-        if mode == "train":
-            places = config.distributed.to_dict()
-            del places["devices"]
-            parallel.start(**places)
-            if not parallel.is_main():
-                sys.stdout = open(os.devnull, "w")
-        if mode == "report":
-            workdirs = [Path(part) for part in find.workdirs(str(workdir))]
-        else:
-            code = getattr(task, function)(config, workdir, **settings)
-        own_run = WEIGHTS.value is None and (INPUTS.value is None or mode != "eval")
-        if mode in REPORTED and own_run and parallel.is_main():
-            print(f"report: {task.write_report(workdirs)}")
-        return code
-    except Interrupted as interrupted:
-        return _fail(str(interrupted), interrupted.exit_code)
-    except BrokenPipeError:  # `| head -1` has read enough
-        sys.stdout = open(os.devnull, "w")
-        return 128 + 13
-    except Exception as error:
-        told = in_one_line(error, workdir)
-        if told is None:
-            raise
-        return _fail(f"error: {told}")
+    compiler.use_matmul_precision(config.train.matmul_precision)
+    if mode == "train":
+        places = config.distributed.to_dict()
+        del places["devices"]
+        parallel.start(**places)
+        if not parallel.is_main():
+            sys.stdout = open(os.devnull, "w")
+    code, workdirs = None, [workdir]
+    if mode == "report":
+        workdirs = [Path(part) for part in find.workdirs(str(workdir))]
+    else:
+        function, own = modes[mode]
+        settings = {name: FLAGS[name].value for name in own}
+        for name in {"weights", "init"}.intersection(own):
+            settings[name] = settings[name] and os.path.expanduser(settings[name])
+        if mode in NEEDS_BASE:
+            base = importlib.import_module(f"configs.{config.task}_base").get_config()
+            settings["base"] = base.to_dict()
+        code = getattr(task, function)(config, workdir, **settings)
+    own_run = WEIGHTS.value is None and (INPUTS.value is None or mode != "eval")
+    if mode in REPORTED and own_run and parallel.is_main():
+        print(f"report: {task.write_report(workdirs)}")
+    return code
 
 
 def run(argv) -> int | None:
     """`main`, and then an end that nothing disturbs."""
     code = main(argv)
-    process.ignore_stops()
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more
-    return code
-
-
-def _fail(message, code=2) -> int:
-    print(message, file=sys.stderr, flush=True)
+    ending.close()
     return code
 
 

@@ -62,7 +62,7 @@ def main():
 
     def train():
         found = train_epoch(
-            functions.train_step, state, data, index[:STEPS], mask[:STEPS], done=0,
+            functions.train_step_at(0), state, data, index[:STEPS], mask[:STEPS], done=0,
             steps_per_call=1, after_call=lambda *_: None, length=length,
         )  # fmt: skip
         return jax.block_until_ready(found.step)

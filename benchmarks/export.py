@@ -16,8 +16,8 @@ import numpy as np
 
 from fer_jax import data, drawn_faces
 from fer_jax import weights as weights_lib
-from fer_jax.evaluate import make_predict
 from fer_jax.export.run import session
+from fer_jax.inference import make_predict
 from train_jax.compiler import forward_options
 
 

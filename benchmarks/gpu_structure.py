@@ -100,7 +100,7 @@ def compile_step(config, mesh, steps, folder):
             return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
         rows = steps, config.train.batch_size
-        traced = program.train_step.trace(
+        traced = program.train_step_at(0).trace(
             jax.tree.map(lambda a: described(a, replicated(mesh)), state),
             {name: described(a, by_rows(mesh)) for name, a in task.train.items()},
             jax.ShapeDtypeStruct(rows, jnp.int32),

@@ -95,6 +95,7 @@ def training(task, config):
         steps, platform=mesh.devices.flat[0].platform, on_cpu=task.steps_per_call_on_cpu
     )
     functions, state = build(task, config, mesh, steps=steps)
+    step = functions.train_step_at(0)
     state = parallel.replicate(state, mesh)
     data = parallel.shard_rows(task.train, mesh)
     index, mask = epoch_order(size, batch, seed=0, epoch=0)
@@ -103,7 +104,7 @@ def training(task, config):
         nonlocal state
         for first in range(0, steps, calls):
             rows = slice(first, first + calls)
-            state, token = functions.train_step(state, data, index[rows], mask[rows])
+            state, _ = step(state, data, index[rows], mask[rows])
         return jax.block_until_ready(state)
 
     return epoch

@@ -18,9 +18,9 @@ import numpy as np  # noqa: E402
 import timing  # noqa: E402
 
 from fer_jax import task as fer_task  # noqa: E402
-from fer_jax.evaluate import make_predict  # noqa: E402
 from fer_jax.fer2013 import cache  # noqa: E402
 from fer_jax.fer2013 import source as fer2013  # noqa: E402
+from fer_jax.inference import make_predict  # noqa: E402
 from train_jax import parallel  # noqa: E402
 
 CONFIGS = {"simple_rnn": "seq_rnn", "gru": "seq_gru", "lstm": "seq_lstm"}

@@ -4,17 +4,21 @@ import csv
 import difflib
 import glob
 import io
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+OF_RUN = FOLDER / "of_run.py"
 
 
 def with_config(
     arguments: list[str], shipped: dict[str, str], needs_none: Callable[[str, str], bool]
 ) -> list[str]:
     """The arguments with --config=PATH first, where there is one: the one given, found; else that
-    of the run in --workdir; else that of the shipped weights, where the mode needs no config.
+    of the run in --workdir; else that of the shipped weights, where the mode needs no config; else
+    that of --weights.
 
     Args:
       arguments: without the program's name.
@@ -24,7 +28,7 @@ def with_config(
     Raises:
       FileNotFoundError: there is no such config.
     """
-    given: dict[str, str | None] = {"config": None, "workdir": None, "mode": None}
+    given: dict[str, str | None] = dict.fromkeys(("config", "workdir", "mode", "weights"))
     rest, left = [], iter(arguments)
     for argument in left:
         name, equals, value = argument.lstrip("-").partition("=")
@@ -36,11 +40,14 @@ def with_config(
         return [f"--config={find(given['config'])}", *rest]
     workdir = (workdirs(given["workdir"] or "") or [""])[0]
     if workdir and (Path(workdir) / "config.json").exists():
-        return [f"--config={FOLDER / 'of_run.py'}:{workdir}", *rest]
+        return [f"--config={OF_RUN}:{workdir}", *rest]
     mode = given["mode"] or "train"
     names = [name for task, name in shipped.items() if needs_none(task, mode)]
     if mode == "report":  # it tells itself that there is no run
         names = [*shipped.values()]
+    weights = (split_commas(given["weights"] or "") or [""])[0]
+    if not names and (Path(weights).expanduser() / "model.json").is_file():
+        return [f"--config={OF_RUN}:{weights}", *rest]
     return [*(f"--config={find(name)}" for name in names[:1]), *rest]
 
 
@@ -66,6 +73,14 @@ def choices() -> str:
     return f"In {FOLDER}: {', '.join(names())}"
 
 
+def unknown_field(error: Exception, arguments: list[str]) -> str:
+    """What to tell of the AttributeError or KeyError of ml_collections, which knows the nearest."""
+    hint = re.search("Did you mean .*[?]", str(error))
+    wrong = (re.findall(r"\w+", str(error)) or [""])[0]
+    given = " ".join(a for a in arguments if a.startswith("--config.") and wrong in a)
+    return f"no such config field: {given}. {hint[0] if hint else ''}"
+
+
 def workdirs(text: str) -> list[str]:
     """Those of a --workdir with commas and patterns: 'runs/*' is every run in runs/, sorted."""
     found = []
@@ -81,8 +96,9 @@ def split_commas(text: str) -> list[str]:
     return next(csv.reader([text]), [])
 
 
-def join_commas(parts: list[str]) -> str:
-    """What `split_commas` makes these parts of."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(parts)
-    return text.getvalue()
+def with_names(text: str, names: list[str]) -> str:
+    """The --inputs `text` with more of them behind it. A file with a comma in its name is one."""
+    parts = [text] if os.path.exists(text) else split_commas(text)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([*parts, *names])
+    return line.getvalue()

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_jax.fer2013 import CLASSES, cache
-from fer_jax.fer2013 import source as fer2013
 from fer_jax.fer2013.classes import Reading
+from fer_jax.fer2013.contents import content_sha256
+from fer_jax.fer2013.source import find
 from train_jax.run.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,7 @@ def load(path: str, reading: Reading = Reading()) -> Dataset:  # noqa: B008, imm
             f", in {STAND_IN_EPOCHS} epochs at most",
         )
         return _drawn_faces(DRAWN_NOTICE.format(why=why, epochs=epochs), reading)
-    source = fer2013.find(path or RAW)
+    source = find(path or RAW)
     data = cache.load(source, CACHE, reading)
     splits = {
         name: Faces(images, labels, data.votes.get(name))
@@ -105,12 +106,12 @@ def _drawn_faces(notice, reading: Reading) -> Dataset:
         )
     splits = load_drawn_faces()
     faces = {name: Faces(images, labels) for name, (images, labels) in splits.items()}
-    return Dataset("drawn_faces", faces, "embedded", fer2013.content_sha256(splits), notice)
+    return Dataset("drawn_faces", faces, "embedded", content_sha256(splits), notice)
 
 
 def sha256(splits: dict[str, Faces]) -> str:
     """Of the names, labels and images of the splits, in hexadecimal."""
-    return fer2013.content_sha256({name: faces[:2] for name, faces in splits.items()})
+    return content_sha256({name: faces[:2] for name, faces in splits.items()})
 
 
 def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces, Faces]:

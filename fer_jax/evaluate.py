@@ -1,27 +1,26 @@
 """Scores of trained weights on every split: eval.json, the tables and the confusion figure."""
 
+import functools
 import json
+from pathlib import Path
 
-import jax
 import numpy as np
 
+from fer_jax import average, folds
 from fer_jax import data as fer_data
-from fer_jax import folds
-from fer_jax.data import SIDE
-from fer_jax.models import takes_any_size
+from fer_jax.average import Average
+from fer_jax.inference import check_view, make_predict, predict_split, views_of
 from fer_jax.report import tables as report
 from fer_jax.report.mistakes import write_mistakes
-from fer_jax.task import preprocess
-from train_jax import calibration, metrics
-from train_jax.compiler import forward_options
-from train_jax.epoch import batches
+from fer_jax.task import divide, train_valid_sha256
+from train_jax import calibration, metrics, settings
+from train_jax.calibration import BOUNDS, fit_temperature
 from train_jax.report.run import OUTCOMES
 from train_jax.report.table import as_text
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
-
-VIEWS = ("none", "flip", "ten_crop")  # config.eval.tta
-CROP = 44  # pixels, side of the crops of 'ten_crop'
+from train_jax.run.workdir import is_run, lock_workdir
 
 
 def score(workdir, logits_of, splits, *, classes, temperature, majority, about) -> dict:
@@ -88,49 +87,86 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
     return result
 
 
-def views_of(model) -> tuple[str, ...]:
-    """Those of VIEWS that a model can be asked for."""
-    return VIEWS if takes_any_size(model) else VIEWS[:2]
+def score_run(config, workdir, model, task, dataset, splits):
+    """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
+    variables, epoch = load_selected(workdir, settings.of_config(config), task.init)
+    logits_of = make_logits_of(config, model, variables)
+    temperature = _temperatures(config, model, logits_of, splits["valid"], dataset.classes)
+    about = {"weights": f"{config.checkpoint.select} checkpoint", "epoch": epoch}
+    counts = np.bincount(splits["train"].labels, minlength=len(dataset.classes))
+    result = _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
+    return variables, temperature, result
 
 
-def check_view(tta, views):
-    """UserError unless `tta` is one of `views`."""
-    if tta not in views:
-        choices = ", ".join(map(repr, views))
-        raise UserError(f"config.eval.tta must be one of {choices} for this net, got {tta!r}")
+def _temperatures(config, model, logits_of, valid, classes) -> dict[str, float]:
+    """{view: T}, fitted on `valid`; or else those of the folds, where data.soft_labels has some."""
+    views = views_of(model)
+    if len(valid.labels):
+        found = {v: fit_temperature(logits_of(valid.images, tta=v), valid.labels) for v in views}
+        if not all(BOUNDS[0] * 1.01 < t < BOUNDS[1] / 1.01 for t in found.values()):
+            print(f"The temperature is at its bound ({found['none']:.3g}): no calibration.")
+        return found
+    if config.data.soft_labels:
+        known = folds.load(Path(config.data.soft_labels), classes).temperature
+        return {view: known.get(view, known["flip"]) for view in views}
+    print("No validation images and no data.soft_labels: the temperature stays 1.")
+    return dict.fromkeys(views, 1.0)
 
 
-def pictures(images, tta) -> list:
-    """The pictures u8[N, h, w] of images u8[N, 48, 48] whose answers `tta` averages."""
-    if tta == "none":
-        return [images]
-    far = SIDE - CROP
-    places = [(0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)]
-    crops = [images[:, row : row + CROP, column : column + CROP] for row, column in places]
-    upright = [images] if tta == "flip" else crops
-    return [view for picture in upright for view in (picture, picture[:, :, ::-1])]
+def score_weights(config, workdir, folder):
+    """Scores exported weights on whatever splits there are: any of them will do."""
+    classifier, tta = average.load(folder), config.eval.tta
+    own = (workdir / "export").resolve()
+    if is_run(workdir) and Path(folder).resolve() != own:
+        raise UserError(
+            f"{workdir} holds a run, and its eval.json is not of {folder}: give --workdir=NEW"
+        )
+    dataset = data_of(config, classifier.card)
+    if dataset.notice:
+        print(dataset.notice)
+    splits, trained_on = divided(dataset, classifier.card, folder), classifier.card["trained_on"]
+    logits_of = make_logits_of(config, classifier.model, classifier.variables)
+    temperature = classifier.temperature
+    fitting = isinstance(classifier.model, Average) or tta not in temperature
+    if fitting and "valid" in splits and len(splits["valid"].labels):
+        check_view(tta, views_of(classifier.model))
+        valid = splits["valid"]
+        temperature = {tta: fit_temperature(logits_of(valid.images, tta=tta), valid.labels)}
+    check_view(tta, list(temperature))
+    about = {"weights": folder, "epoch": classifier.card["epoch"]}
+    counts = [trained_on["counts"][name] for name in dataset.classes]
+    with lock_workdir(workdir):
+        _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
 
 
-def make_predict(model):
-    """The compiled (variables, images u8[B, 48, 48]) -> logits f32[B, K]."""
-    return jax.jit(
-        lambda variables, images: model.apply(variables, preprocess(images), train=False),
-        compiler_options=forward_options(jax.default_backend()),
-    )
+def data_of(config, card):
+    """The Dataset of a config, with the classes of a card, divided as that one says."""
+    own = {name: card["config"]["data"][name] for name in ("test_fraction", "split_seed")
+           if name in card["config"]["data"]}  # fmt: skip
+    known = {"classes": tuple(card["classes"])} | own
+    return fer_data.load(config.data.path, fer_data.reading_of(config.data, **known))
 
 
-def predict_split(predict, variables, images, *, batch_size, tta) -> np.ndarray:
-    """Logits f32[N, K] on the host for images u8[N, 48, 48].
+def divided(dataset, card, folder) -> dict:
+    """The splits of `dataset`, as the weights of `card` were trained on them, if they were."""
+    if "train" in dataset.splits:
+        splits = divide(dataset.splits, card["config"]["data"])
+        if train_valid_sha256(splits) == card["trained_on"]["train_valid_sha256"]:
+            return splits
+        print(f"The training images are not those that {folder} was trained on.")
+    return dataset.splits
 
-    `tta`: one of VIEWS; with more than one picture of an image, the mean of their
-    log-probabilities.
-    """
 
-    def logits_of(images):
-        logits = [predict(variables, images[i]) for i, _ in batches(len(images), batch_size)]
-        return np.concatenate(logits)[: len(images)]
+def _score(config, workdir, logits_of, dataset, splits, temperature, counts, about) -> dict:
+    tta, splits = config.eval.tta, {n: faces for n, faces in splits.items() if len(faces.labels)}
+    about = {"data": dataset.name, "sha256": dataset.sha256, **about, "tta": tta}
+    return score(
+        workdir, functools.partial(logits_of, tta=tta), splits, classes=dataset.classes,
+        temperature=temperature[tta], majority=int(np.argmax(counts)), about=about,
+    )  # fmt: skip
 
-    views = [logits_of(picture) for picture in pictures(images, tta)]
-    if len(views) == 1:
-        return views[0]
-    return np.asarray(sum(jax.nn.log_softmax(logits) for logits in views) / len(views))
+
+def make_logits_of(config, model, variables):
+    """(images u8[N, 48, 48], tta=) -> logits f32[N, K]."""
+    size = config.train.eval_batch_size
+    return functools.partial(predict_split, make_predict(model), variables, batch_size=size)

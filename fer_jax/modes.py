@@ -1,6 +1,5 @@
 """What `launch.py --mode=` does for facial expressions, one function per mode."""
 
-import functools
 import json
 import math
 from pathlib import Path
@@ -8,30 +7,33 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fer_jax import average, folds
 from fer_jax import data as fer_data
+from fer_jax import folds
 from fer_jax import weights as weights_lib
-from fer_jax.average import Average
 from fer_jax.batch_norm import MOMENTUM
-from fer_jax.evaluate import check_view, make_predict, predict_split, score, views_of
+from fer_jax.evaluate import (
+    data_of,
+    divided,
+    make_logits_of,
+    score_run,
+    score_weights,
+)
 from fer_jax.explore import run as explore_lib
+from fer_jax.inference import check_view, views_of
 from fer_jax.report import page as report_html
 from fer_jax.report import tables as report
 from fer_jax.task import (
     build_model,
     check_settings,
-    divide,
     load_splits,
     make_task,
     settings_of,
-    train_valid_sha256,
 )
 from train_jax import loop, parallel
-from train_jax.calibration import BOUNDS, fit_temperature
 from train_jax.epoch import size_of
 from train_jax.report import write as report_write
 from train_jax.report.tables import count_parameters, draw_history, write_model_table
-from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
 from train_jax.run.weights import begin_with
@@ -54,8 +56,7 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
     dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
     if init:
-        folder = weights_lib.choose(None, Path(init)) if is_run(Path(init)) else Path(init)
-        task = begin_with(task, folder, {"classes": task.identity["classes"]})
+        task = begin_with(task, Path(init), {"classes": task.identity["classes"]})
     with lock_workdir(workdir):
         write_config(
             workdir, config.to_dict(), task.identity, base=base,
@@ -68,7 +69,7 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
         history = loop.fit(task, settings, workdir=workdir)
         if not parallel.is_main():
             return
-        variables, temperature, result = _score_run(config, workdir, model, task, dataset, splits)
+        variables, temperature, result = score_run(config, workdir, model, task, dataset, splits)
         draw_history(workdir, history, result["epoch"], dataset.name)
         weights_lib.export(
             workdir / "export", variables, config=config.to_dict(), identity=task.identity,
@@ -92,14 +93,14 @@ def note_short_run(task, settings):
 def evaluate(config, workdir: Path, *, weights: str | None, base: dict | None = None):
     """Scores `weights`, or else the selected checkpoint of `workdir`, on every split there is."""
     if weights:
-        _score_weights(config, workdir, weights)
+        score_weights(config, workdir, weights)
         return
     read_config(workdir)  # refuses a workdir without a run before the data is read
     dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
     with lock_workdir(workdir):
         check_config(workdir, config.to_dict(), task.identity, base=base)
-        _score_run(config, workdir, model, task, dataset, splits)
+        score_run(config, workdir, model, task, dataset, splits)
 
 
 def cross_validate(config, workdir: Path, *, base: dict | None = None):
@@ -152,9 +153,10 @@ def _train_fold(config, workdir, model, base) -> dict:
         write_config(workdir, config.to_dict(), task.identity, base=base)
         path = workdir / folds.ARRAYS
         if not path.exists():
-            loop.fit(task, settings_of(config, dataset), workdir=workdir)
-            variables, _ = _load_selected(config, workdir, task)
-            logits_of = _make_logits_of(config, model, variables)
+            settings = settings_of(config, dataset)
+            loop.fit(task, settings, workdir=workdir)
+            variables, _ = load_selected(workdir, settings, task.init)
+            logits_of = make_logits_of(config, model, variables)
             images = splits["valid"].images
             folds.write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})
         return folds.read_arrays(path)
@@ -179,11 +181,11 @@ def shrink(config, workdir: Path, *, weights: str | None):
     if is_run(workdir):
         raise UserError(f"{workdir} holds a run: give --workdir=NEW, which the weights fill alone")
     classifier = weights_lib.load(Path(weights))
-    splits = _divided(_data_of(config, classifier.card), classifier.card, weights)
+    splits = divided(data_of(config, classifier.card), classifier.card, weights)
     images = np.concatenate([f.images for name, f in splits.items() if name != "train"])
 
     def answers(variables):
-        logits_of = _make_logits_of(config, classifier.model, variables)
+        logits_of = make_logits_of(config, classifier.model, variables)
         return [logits_of(images, tta=view).argmax(1) for view in ("none", "flip")]
 
     expected = answers(classifier.variables)
@@ -223,97 +225,3 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     from fer_jax.predict import run  # OpenCV: 0.2 s that no other mode needs
 
     return run.predict(config, workdir, weights=weights, inputs=inputs)
-
-
-def _score_run(config, workdir, model, task, dataset, splits):
-    """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
-    variables, epoch = _load_selected(config, workdir, task)
-    logits_of = _make_logits_of(config, model, variables)
-    temperature = _temperatures(config, model, logits_of, splits["valid"], dataset.classes)
-    about = {"weights": f"{config.checkpoint.select} checkpoint", "epoch": epoch}
-    counts = np.bincount(splits["train"].labels, minlength=len(dataset.classes))
-    result = _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
-    return variables, temperature, result
-
-
-def _load_selected(config, workdir, task):
-    """(variables, epoch) of the checkpoint that is evaluated."""
-    c = config.checkpoint
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
-    saved = checkpoints.best()
-    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
-    return variables, len(saved.record["history"])
-
-
-def _temperatures(config, model, logits_of, valid, classes) -> dict[str, float]:
-    """{view: T}, fitted on `valid`; or else those of the folds, where data.soft_labels has some."""
-    views = views_of(model)
-    if len(valid.labels):
-        found = {v: fit_temperature(logits_of(valid.images, tta=v), valid.labels) for v in views}
-        if not all(BOUNDS[0] * 1.01 < t < BOUNDS[1] / 1.01 for t in found.values()):
-            print(f"The temperature is at its bound ({found['none']:.3g}): no calibration.")
-        return found
-    if config.data.soft_labels:
-        known = folds.load(Path(config.data.soft_labels), classes).temperature
-        return {view: known.get(view, known["flip"]) for view in views}
-    print("No validation images and no data.soft_labels: the temperature stays 1.")
-    return dict.fromkeys(views, 1.0)
-
-
-def _score_weights(config, workdir, folder):
-    """Scores exported weights on whatever splits there are: any of them will do."""
-    classifier, tta = average.load(folder), config.eval.tta
-    own = (workdir / "export").resolve()
-    if is_run(workdir) and Path(folder).resolve() != own:
-        raise UserError(
-            f"{workdir} holds a run, and its eval.json is not of {folder}: give --workdir=NEW"
-        )
-    dataset = _data_of(config, classifier.card)
-    if dataset.notice:
-        print(dataset.notice)
-    splits, trained_on = _divided(dataset, classifier.card, folder), classifier.card["trained_on"]
-    logits_of = _make_logits_of(config, classifier.model, classifier.variables)
-    temperature = classifier.temperature
-    fitting = isinstance(classifier.model, Average) or tta not in temperature
-    if fitting and "valid" in splits and len(splits["valid"].labels):
-        check_view(tta, views_of(classifier.model))
-        valid = splits["valid"]
-        temperature = {tta: fit_temperature(logits_of(valid.images, tta=tta), valid.labels)}
-    check_view(tta, list(temperature))
-    about = {"weights": folder, "epoch": classifier.card["epoch"]}
-    counts = [trained_on["counts"][name] for name in dataset.classes]
-    with lock_workdir(workdir):
-        _score(config, workdir, logits_of, dataset, splits, temperature, counts, about)
-
-
-def _data_of(config, card):
-    """The Dataset of a config, with the classes of a card, divided as that one says."""
-    own = {name: card["config"]["data"][name] for name in ("test_fraction", "split_seed")
-           if name in card["config"]["data"]}  # fmt: skip
-    known = {"classes": tuple(card["classes"])} | own
-    return fer_data.load(config.data.path, fer_data.reading_of(config.data, **known))
-
-
-def _divided(dataset, card, folder) -> dict:
-    """The splits of `dataset`, as the weights of `card` were trained on them, if they were."""
-    if "train" in dataset.splits:
-        divided = divide(dataset.splits, card["config"]["data"])
-        if train_valid_sha256(divided) == card["trained_on"]["train_valid_sha256"]:
-            return divided
-        print(f"The training images are not those that {folder} was trained on.")
-    return dataset.splits
-
-
-def _score(config, workdir, logits_of, dataset, splits, temperature, counts, about) -> dict:
-    tta, splits = config.eval.tta, {n: faces for n, faces in splits.items() if len(faces.labels)}
-    about = {"data": dataset.name, "sha256": dataset.sha256, **about, "tta": tta}
-    return score(
-        workdir, functools.partial(logits_of, tta=tta), splits, classes=dataset.classes,
-        temperature=temperature[tta], majority=int(np.argmax(counts)), about=about,
-    )  # fmt: skip
-
-
-def _make_logits_of(config, model, variables):
-    """(images u8[N, 48, 48], tta=) -> logits f32[N, K]."""
-    size = config.train.eval_batch_size
-    return functools.partial(predict_split, make_predict(model), variables, batch_size=size)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_jax import average
-from fer_jax import weights as weights_lib
 from fer_jax.data import SIDE
+from fer_jax.inference import check_view
+from fer_jax.weights import SHIPPED
 from train_jax.run.errors import UserError
-from train_jax.run.workdir import is_run
+from train_jax.run.weights import of_run
 
 MAX_PIXELS = 50_000_000  # of a photograph
 
@@ -34,7 +35,6 @@ class Net:
     """See `load`. Compiles once for 1, 4, 16, 64 ... pictures."""
 
     def __init__(self, classifier, tta: str):
-        from fer_jax.evaluate import check_view
         from fer_jax.predict.run import make_classify  # OpenCV
 
         check_view(tta, list(classifier.temperature))
@@ -100,10 +100,7 @@ def load(folder: str | Path | None = None, *, tta: str = "none") -> Net:
     Raises:
       UserError: there are no such weights, or they are damaged.
     """
-    if folder is None:
-        folder = weights_lib.SHIPPED
-    elif is_run(Path(folder)):
-        folder = weights_lib.choose(None, Path(folder))
+    folder = SHIPPED if folder is None else of_run(Path(folder))
     return Net(average.load(str(folder)), tta)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fer_jax.data import CLASSES, SIDE
-from fer_jax.evaluate import VIEWS
+from fer_jax.inference import VIEWS
 from fer_jax.report import card as model_card
 from fer_jax.task import PREPROCESSING, model_of
 from train_jax.run import weights as weights_lib
@@ -81,7 +81,7 @@ def shrink(classifier: Classifier, folder: Path, same_answers) -> list[str]:
     half: list[str] = []
     kernels = [name for name in flat if name.endswith("/kernel")]
     for name in sorted(kernels, key=lambda name: -flat[name].size):  # the largest first
-        rounded = flat | {name: flat[name].astype(np.float16).astype(np.float32)}
+        rounded = flat | {name: weights_lib.halved(flat[name])}
         if same_answers(unflatten_dict(rounded, sep="/")):
             flat, half = rounded, [*half, name]
     readme = functools.partial(model_card.text, folder.name)
@@ -155,14 +155,7 @@ def choose(weights: str | None, workdir: Path) -> Path:
     """The folder of --weights; else of the run in `workdir`; else the one that is shipped."""
     if weights:
         return Path(weights)
-    if not is_run(workdir):
-        return SHIPPED
-    if not (workdir / "export").exists():
-        raise UserError(
-            f"{workdir} holds a run without export/: training is not over. Run --mode=train to its "
-            "end, or name other weights with --weights="
-        )
-    return workdir / "export"
+    return weights_lib.of_run(workdir) if is_run(workdir) else SHIPPED
 
 
 def _tuples(value):

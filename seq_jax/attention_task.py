@@ -12,7 +12,7 @@ import numpy as np
 
 from seq_jax.scores import chrf
 from seq_jax.text import PAD, encode
-from seq_jax.translator import Search, make_translate, static_length
+from seq_jax.translator import Search, best_texts, make_translate, static_length
 from train_jax import metrics
 from train_jax.run.errors import UserError
 from train_jax.task import Task
@@ -48,8 +48,7 @@ def make_task(config, model, dataset, splits, vocabularies) -> Task:
     train, train_at = training_arrays(config, splits["train"], vocabularies, lengths)
 
     def valid_chrf(variables) -> float:
-        hypotheses = [best[0].text if best else "" for best in translate(variables, valid.source)]
-        return chrf(hypotheses, valid.target)
+        return chrf(best_texts(translate(variables, valid.source)), valid.target)
 
     return Task(
         init=lambda key: init_model(model, key),

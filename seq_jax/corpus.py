@@ -48,9 +48,6 @@ def aligned_names(languages: Sequence[str]) -> tuple[str, str]:
     return f"train.{languages[0]}", f"train.{languages[1]}"
 
 
-ALIGNED = aligned_names(LANGUAGES)
-
-
 def layout(languages: Sequence[str]) -> str:
     """What is expected, in words."""
     source, target = aligned_names(languages)

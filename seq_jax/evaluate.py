@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from seq_jax import analysis
-from seq_jax import weights as weights_lib
 from seq_jax.attention_task import static_lengths
 from seq_jax.baselines import numbers
 from seq_jax.baselines import translate as translate_by_baselines
@@ -22,12 +21,14 @@ from seq_jax.report import tables as report
 from seq_jax.scores import token_scores, translation_scores
 from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode, encode
-from seq_jax.translator import Hypothesis, Search, make_translate
+from seq_jax.translator import Hypothesis, Search, best_texts, make_translate
+from train_jax import settings
 from train_jax.epoch import batches
 from train_jax.report.table import as_text
-from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
+from train_jax.run.weights import halved
 
 
 class Translations(NamedTuple):
@@ -89,8 +90,7 @@ def make_translate_split(config, model, vocabularies, tokens):
         run, _ = make_run(config, model, vocabularies, tokens)
 
         def by_search(variables, pairs):
-            found = run(variables, pairs.source)
-            return translations_of(pairs, [best[0].text if best else "" for best in found])
+            return translations_of(pairs, best_texts(run(variables, pairs.source)))
 
         return by_search
     predict = make_predict(model, vocabularies[1])
@@ -140,12 +140,9 @@ def score(config, workdir, model, task, dataset, splits, vocabularies):
     Returns (the epoch of that checkpoint, its variables, what eval.json holds, {split:
     Translations}). An encoder-decoder is scored as it is exported, rounded to float16.
     """
-    c = config.checkpoint
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
-    saved = checkpoints.best()
-    variables = checkpoints.load_variables(saved, task.init, ema=config.train.ema_decay > 0)
+    variables, epoch = load_selected(workdir, settings.of_config(config), task.init)
     if isinstance(model, EncoderDecoder):
-        variables = weights_lib.halved(variables)
+        variables = halved(variables)
     translate = make_translate_split(config, model, vocabularies, task.identity["tokens"])
     translations = {}
     for name, pairs in splits.items():
@@ -154,7 +151,6 @@ def score(config, workdir, model, task, dataset, splits, vocabularies):
         else:
             baselines = translate_by_baselines(splits["train"], pairs)
             translations[name] = translate(variables, pairs)._replace(baselines=baselines)
-    epoch = len(saved.record["history"])
     train = splits["train"] if isinstance(model, EncoderDecoder) else None
     result = write_scores(workdir, f"epoch {epoch}", dataset, translations, train)
     return epoch, variables, result, translations

@@ -17,6 +17,7 @@ from seq_jax.decode import markers
 from seq_jax.encoder_decoder import Memory, State
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
+from train_jax.run.weights import of_run
 from train_jax.run.workdir import is_run, lock_workdir
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -56,8 +57,7 @@ def export(config, workdir: Path, *, weights: str | None) -> None:
     """
     if is_run(workdir):
         raise UserError(f"{workdir} holds a run: give --weights={workdir} and --workdir=NEW")
-    folder = Path(weights) if weights else weights_lib.SHIPPED
-    folder = folder / "export" if is_run(folder) else folder
+    folder = of_run(Path(weights) if weights else weights_lib.SHIPPED)
     translator = weights_lib.load(folder)
     encode, step = build(translator.model, translator.variables)
     with lock_workdir(workdir):

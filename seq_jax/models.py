@@ -53,6 +53,9 @@ class ManyToMany(nn.Module):
 
     @nn.compact
     def __call__(self, source, *, train: bool):
+        for name, lowest in {"embedding": 0, "units": 1, "dense": 1}.items():
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be >= {lowest}, got {getattr(self, name)}")
         if self.embedding:
             embed = nn.Embed(
                 self.source_vocabulary, self.embedding, embedding_init=embedding_init, name="embed"

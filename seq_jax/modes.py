@@ -26,11 +26,11 @@ from seq_jax.task import (
 )
 from seq_jax.text import encode, tokenise
 from seq_jax.translate import answer, read_chunks, read_lines
-from seq_jax.translator import static_length
+from seq_jax.translator import best_texts, static_length
 from train_jax import loop, parallel, settings
 from train_jax.report import write as report_write
 from train_jax.report.tables import count_parameters, draw_history, write_model_table
-from train_jax.run.checkpoint import Checkpoints
+from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
 from train_jax.run.weights import begin_with
 from train_jax.run.workdir import (
@@ -56,8 +56,7 @@ def train_and_score(config, workdir: Path, *, base=None, init=None):
     check_settings(config)
     dataset, splits, vocabularies, model, task = prepare_run(config)
     if init:
-        folder = Path(init) / "export" if is_run(Path(init)) else Path(init)
-        task = begin_with(task, folder, {"vocabularies": weights_lib.about(vocabularies)})
+        task = begin_with(task, Path(init), {"vocabularies": weights_lib.about(vocabularies)})
     with lock_workdir(workdir):
         write_config(
             workdir, config.to_dict(), task.identity, base=base, update=updated,
@@ -102,8 +101,7 @@ def evaluate(
     if inputs:
         translator = load_translator(config, workdir, weights, base)
         pairs = read_pairs(config, inputs, translator.punctuation)
-        found = translator.run(translator.variables, pairs.source)
-        hypotheses = [best[0].text if best else "" for best in found]
+        hypotheses = best_texts(translator.run(translator.variables, pairs.source))
         print(report.file_scores(inputs, translation_scores(hypotheses, pairs.target)))
         return
     read_config(workdir)  # refuses a workdir without a run before the data is read
@@ -239,11 +237,8 @@ def load_translator(
     check_config(workdir, config.to_dict(), identity, base=base, update=updated)
     vocabularies = read_vocabularies(workdir, identity, config.data.languages)
     model = build_model(config, vocabularies)
-    c = config.checkpoint
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
-    variables = checkpoints.load_variables(
-        checkpoints.best(), make_init(model, identity["tokens"]), ema=config.train.ema_decay > 0
-    )
+    init = make_init(model, identity["tokens"])
+    variables, _ = load_selected(workdir, settings.of_config(config), init)
     run, lengths = make_run(config, model, vocabularies, identity["tokens"])
     return weights_lib.Translator(
         model, variables, vocabularies, lengths, config.data.punctuation, run, card={}

@@ -68,6 +68,11 @@ def make_translate(
     return translate
 
 
+def best_texts(found: list[list[Hypothesis]]) -> list[str]:
+    """The best translation of each sentence; '' for one without."""
+    return [best[0].text if best else "" for best in found]
+
+
 def by_agreement(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
     """The same, the one with the highest mean chrF++ against all of them first: minimum Bayes risk
     over the n-best, each counted alike (Kumar & Byrne 2004)."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import jax
-import numpy as np
 from flax.traverse_util import flatten_dict
 
 from seq_jax import subwords, text
@@ -15,7 +14,7 @@ from seq_jax.models import make_model
 from seq_jax.old_runs import LATER
 from seq_jax.report import card as model_card
 from seq_jax.text import tokenise
-from seq_jax.translator import Hypothesis, Search, Translate, make_translate
+from seq_jax.translator import Hypothesis, Search, Translate, best_texts, make_translate
 from train_jax.run import weights as weights_lib
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
@@ -51,7 +50,7 @@ class Translator(NamedTuple):
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
         """The translation of each sentence; '' for one that is empty or too long."""
-        return [best[0].text if best else "" for best in self.hypotheses(sentences)]
+        return best_texts(self.hypotheses(sentences))
 
 
 def export(folder, variables, *, vocabularies, config, identity, pairs, result, origin):
@@ -64,7 +63,8 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
       config: of the run, as a dict.
       identity: `Task.identity`.
       pairs: {split: number of pairs}.
-      result: what eval.json holds, made with the weights that are exported: see `halved`.
+      result: what eval.json holds, made with the weights that are exported: see
+        train_jax.run.weights.halved.
       origin: JSON values of where it was made: command, git_commit, versions.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,11 +95,6 @@ def about(vocabularies) -> dict:
         side: {"sha256": vocabulary.sha256, "size": len(vocabulary.words)}
         for side, vocabulary in zip(SIDES, vocabularies, strict=True)
     }
-
-
-def halved(variables):
-    """The variables as they are after a way through float16, in which they are exported."""
-    return jax.tree.map(lambda a: a.astype(np.float16).astype(np.float32), variables)
 
 
 def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translator:

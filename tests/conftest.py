@@ -28,6 +28,25 @@ if not ON_CPU:
     jax.config.update("jax_default_matmul_precision", "highest")  # not TF32
 
 
+@pytest.fixture(scope="module")
+def optax_types():
+    """optax multiplies floats and integers, which strict promotion refuses."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
+def saved(request, monkeypatch):
+    """{file: figure} in place of the pictures on the disk that the test's `report` would save."""
+    figures = {}
+    monkeypatch.setattr(
+        request.module.report,
+        "save_figure",
+        lambda figure, path: figures.update({path.name: figure}),
+    )
+    return figures
+
+
 def pytest_runtest_setup(item):
     if not ON_CPU and item.get_closest_marker("cpu_only"):
         pytest.skip("for the CPU alone")

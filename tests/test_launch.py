@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import find
+from configs import find, of_run
 from fer_jax.predict.faces import has_cascades
 from train_jax import process
 
@@ -144,6 +144,29 @@ def test_a_mistyped_config_lists_the_choices_with_the_nearest(project):
     check_error(result, "fer_smple: no such file", "fer_best, ", "seq_lstm", "'fer_simple'")
     assert "of_run" not in result.stderr and "_base" not in result.stderr
     check_error(launch(project, "--workdir=nowhere"), "nowhere holds no run", "--config=NAME")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"config": {"tas', '{"config": {}}', '{"config": {"task": "fer", "train": {"seed": "x"}}}'],
+)
+def test_a_damaged_record_of_a_run_is_one_line(project, tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    result = launch(project, "--mode=eval", f"--workdir={tmp_path}")
+    check_error(result, f"{tmp_path}/config.json is not a config that a run wrote")
+
+
+@pytest.mark.parametrize("name", ["seq_best", "fer_best"])
+def test_eval_of_weights_takes_the_config_that_they_were_trained_with(project, name):
+    folder = ROOT / "weights" / name
+    result = launch(project, "--mode=eval", "--weights", folder, "--config.train.sed=1")
+    check_error(result, "train.sed", '"seed"')  # the one mistake
+    (config,) = find.with_config([f"--weights={folder}", "--mode=eval"], {}, lambda *_: False)[:1]
+    found = of_run.get_config(config.partition(":")[2])
+    record = json.loads((folder / "model.json").read_text())["config"]
+    assert found.task == record["task"]
+    assert found.schedule.learning_rate == record["schedule"]["learning_rate"]
+    assert found.data.path == ""  # not where they lay on the machine of the training
 
 
 def test_no_home_and_no_entry_of_the_user_is_no_traceback(project):

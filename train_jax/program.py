@@ -20,8 +20,7 @@ from train_jax.task import Task
 class Program(NamedTuple):
     """The compiled functions of a run."""
 
-    train_step: Callable  # with `Task.loss`
-    train_step_at: Callable  # epoch -> the step with `Task.loss_at` of it
+    train_step_at: Callable  # epoch -> the step with its loss
     eval_step: Callable
     epoch_end: Callable
     learning_rate: Callable  # of a step, before the plateau scales it
@@ -51,7 +50,6 @@ def build(task: Task, mesh, settings: Settings, *, steps: int):
 
     loss_at = task.loss_at or (lambda epoch: task.loss)
     program = Program(
-        train_step=train_step(task.loss),
         train_step_at=lambda epoch: train_step(loss_at(epoch)),
         eval_step=make_eval_step(task.evaluate, mesh),
         epoch_end=make_epoch_end(

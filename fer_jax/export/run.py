@@ -9,10 +9,11 @@ import onnxruntime
 
 from fer_jax import data as fer_data
 from fer_jax import weights as weights_lib
-from fer_jax.evaluate import make_predict, predict_split
 from fer_jax.export import int8, onnx, page, readme, stablehlo
+from fer_jax.inference import make_predict, predict_split
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
+from train_jax.run.weights import of_run
 from train_jax.run.workdir import is_run, lock_workdir
 
 COMPARED = 500  # images on which each file is compared with JAX
@@ -38,7 +39,7 @@ def export(config, workdir: Path, *, weights: str | None) -> None:
     if is_run(workdir):
         raise UserError(f"{workdir} holds a run: give --weights={workdir} and --workdir=NEW")
     folder = Path(weights) if weights else weights_lib.SHIPPED
-    classifier = weights_lib.load(weights_lib.choose(None, folder) if is_run(folder) else folder)
+    classifier = weights_lib.load(of_run(folder))
     compared, calibration = pick(config, classifier.card)
     compare = Comparison(classifier, compared)
     with lock_workdir(workdir):

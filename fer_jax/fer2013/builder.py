@@ -12,7 +12,7 @@ class Fer2013(tfds.core.GeneratorBasedBuilder):
     """Grey faces of 48x48 pixels: those of FER-2013 (Goodfellow et al. 2013), or the user's own.
 
     Args:
-        splits: {split: (images u8[N, 48, 48], labels i32[N])}, what `source.read` found. Not a
+        splits: {split: (images u8[N, 48, 48], labels i32[N])}, what `contents.read` found. Not a
             path: a `manual_dir` of TFDS is always a folder.
         classes: their names, in the order of the labels.
         **kwargs: as for every TFDS builder; pass `file_format='array_record'`.
@@ -43,7 +43,7 @@ class Fer2013(tfds.core.GeneratorBasedBuilder):
             supervised_keys=("image", "label"),
             homepage="https://www.kaggle.com/c/"
             "challenges-in-representation-learning-facial-expression-recognition-challenge",
-            disable_shuffling=True,  # keeps the order of source.read
+            disable_shuffling=True,  # keeps the order of contents.read
         )
 
     def _split_generators(self, dl_manager):

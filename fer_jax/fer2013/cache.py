@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax.fer2013 import SPLITS
-from fer_jax.fer2013 import source as source_lib
+from fer_jax.fer2013 import SPLITS, contents
 from fer_jax.fer2013.classes import Reading
-from fer_jax.fer2013.source import Data, Source, content_sha256, key
+from fer_jax.fer2013.contents import Data, content_sha256
+from fer_jax.fer2013.source import Source, key
 from train_jax.run.errors import UserError
 
 
@@ -72,7 +72,7 @@ def _prepare(
     temporary.mkdir()
     try:
         with _progress(f"preparing {source.path}, once") as progress:
-            data = source_lib.read(source, progress, reading)
+            data = contents.read(source, progress, reading)
         if key(source, reading) != source_key:
             raise UserError(f"{source.path}: changed while it was read. Run the command again.")
         data = _through_tfds(data, temporary)

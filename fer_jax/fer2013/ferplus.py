@@ -24,9 +24,6 @@ class Votes(NamedTuple):
     votes: dict[str, int]  # by our names
 
 
-LEFT_OUT = ("no face (NF)", "unknown", "no majority")  # labels of images that are left out
-
-
 def rows(file: BinaryIO, name: str) -> Iterator[Votes]:
     """What people said, row by row. UserError names the file and the line."""
     for row, line in csv_form.table(file, name, COLUMNS, HEADER):

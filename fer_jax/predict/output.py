@@ -80,7 +80,10 @@ class Output:
     def unreadable(self, picture):
         """A row with the reason."""
         with self._lock:
-            self._add_unreadable(picture)
+            self._unreadable += 1
+            self._row(picture, None, None, picture.reason)
+            self._tile(None, [picture.reason, Path(picture.file).name])
+            print(f"{picture.file}: {picture.reason}")
 
     def add(self, picture, answers, probabilities, reason) -> Image.Image | None:
         """A row for each face, or one with the reason where there is none; and the pictures.
@@ -88,30 +91,21 @@ class Output:
         Returns the annotated picture, if there was a use for it.
         """
         with self._lock:
-            return self._add(picture, answers, probabilities, reason)
-
-    def _add_unreadable(self, picture):
-        self._unreadable += 1
-        self._row(picture, None, None, picture.reason)
-        self._tile(None, [picture.reason, Path(picture.file).name])
-        print(f"{picture.file}: {picture.reason}")
-
-    def _add(self, picture, answers, probabilities, reason):
-        self._replace_earlier()
-        self._read += 1
-        for found, row in zip(answers, probabilities, strict=True):
-            self._row(picture, found, row, "")
-        if not answers:
-            self._row(picture, None, None, reason)
-        summary = ", ".join(a.text() for a in answers) or reason
-        if picture.moving:
-            self._count(picture, answers)
-        else:
-            half = "; decoded in half of its size" if picture.shrunk > 1 else ""
-            print(f"{picture.file}: {summary}{half}")
-        self._csv.flush()
-        self._jsonl.flush()
-        return self._draw(picture, answers, reason)
+            self._replace_earlier()
+            self._read += 1
+            for found, row in zip(answers, probabilities, strict=True):
+                self._row(picture, found, row, "")
+            if not answers:
+                self._row(picture, None, None, reason)
+            if picture.moving:
+                self._count(picture, answers)
+            else:
+                summary = ", ".join(a.text() for a in answers) or reason
+                half = "; decoded in half of its size" if picture.shrunk > 1 else ""
+                print(f"{picture.file}: {summary}{half}")
+            self._csv.flush()
+            self._jsonl.flush()
+            return self._draw(picture, answers, reason)
 
     def report(self) -> int:
         """Prints what was done and returns the exit code."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from fer_jax import average
 from fer_jax import weights as weights_lib
-from fer_jax.evaluate import check_view, make_predict, predict_split
+from fer_jax.inference import check_view, make_predict, predict_split
 from fer_jax.predict import images, tracks
 from fer_jax.predict import inputs as inputs_lib
 from fer_jax.predict.faces import DETECTORS, WINDOW, find_faces, has_cascades, why_no_face

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from scipy import optimize
@@ -11,15 +10,11 @@ from fer_jax import average, data, modes, task, weights
 from tests.fer_jax.test_evaluate import log_probabilities, make_config, make_dataset, nll
 from train_jax.run.errors import UserError
 
-
-@pytest.fixture(autouse=True, scope="module")
-def dtype_promotion():
-    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
-        yield
+pytestmark = pytest.mark.usefixtures("optax_types")
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory, dtype_promotion):
+def folders(tmp_path_factory, optax_types):
     """Two exports of runs that differ in their seed and size."""
     place, dataset = tmp_path_factory.mktemp("average"), make_dataset()
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,6 @@ calls the epoch with the highest val_loss the best one, so that the best is not 
 """
 
 import json
-import re
 import shutil
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -16,13 +15,14 @@ import pytest
 from PIL import Image
 from scipy import optimize
 
-from configs import fer_base, fer_best
+from configs import fer_base
 from fer_jax import data, evaluate, modes, task, weights
 from fer_jax.data import CLASSES, Dataset, Faces
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.run.log import read_csv
 
+pytestmark = pytest.mark.usefixtures("optax_types")
 SCORES = {
     "n", "accuracy", "ci95", "macro_recall", "macro_f1", "top2", "nll", "ece", "recall",
     "confusion", "majority", "calibrated", "coverage",
@@ -73,14 +73,8 @@ def evaluate_run(config, workdir):
     modes.evaluate(config, workdir, weights=None)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def dtype_promotion():
-    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, dtype_promotion):
+def run(tmp_path_factory, optax_types):
     """A finished run. Tests that write into its workdir copy it first."""
     workdir = tmp_path_factory.mktemp("evaluate") / "run"
     dataset = make_dataset()
@@ -298,30 +292,6 @@ def test_tta_averages_the_log_probabilities_of_both_views(run, copy, network, ca
     assert scores["accuracy"] == np.mean(logp.argmax(1) == faces.labels)
 
 
-def test_ten_crops(run):
-    """Corners and middle, and their mirrors: the mean of the log-probabilities."""
-    model = task.model_of(
-        fer_best.get_config().model.to_dict() | {"features": ((2,), (3, 3))}, "test"
-    )[0]
-    rng = np.random.default_rng(0)
-    variables = task.init_model(model, jax.random.key(0))
-    variables = jax.tree.map(
-        lambda a: a + 0.3 * rng.uniform(size=a.shape).astype(a.dtype), variables
-    )
-    images = run.splits["PublicTest"].images[:5]
-    parts = []
-    for row, column in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)):
-        crop = images[:, row : row + 44, column : column + 44]
-        parts += [log_probabilities(model, variables, v) for v in (crop, crop[:, :, ::-1])]
-    found = evaluate.predict_split(
-        evaluate.make_predict(model), variables, images, batch_size=4, tta="ten_crop"
-    )
-    np.testing.assert_allclose(found, np.mean(parts, 0), rtol=1e-5, atol=1e-5)
-    assert np.ptp(parts, 0).max() > 1e-3
-    assert evaluate.views_of(model) == ("none", "flip", "ten_crop")
-    assert evaluate.views_of(task.build_model(make_config())) == ("none", "flip")
-
-
 def test_a_finished_run_is_not_trained_again(run, copy, monkeypatch):
     (copy / "eval.json").unlink()
     shutil.rmtree(copy / "figures")
@@ -526,16 +496,3 @@ def test_weights_do_not_overwrite_the_scores_of_another_run(run, copy):
         modes.evaluate(make_config(), copy, weights=str(run.workdir / "export"))
     assert (copy / "eval.json").read_bytes() == (run.workdir / "eval.json").read_bytes()
     modes.evaluate(make_config(), copy, weights=str(copy / "export"))  # its own are welcome
-
-
-@pytest.mark.cpu_only
-def test_no_convolution_is_handed_to_ynnpack():
-    """XLA would hand it the last three of fer_best: 1.27 times as long for one face."""
-    model = task.build_model(fer_best.get_config())
-    variables = jax.eval_shape(lambda: task.init_model(model, jax.random.key(0)))
-    predict = evaluate.make_predict(model)
-    text = predict.lower(variables, np.zeros((1, 48, 48), np.uint8)).compile().as_text()
-    handed = re.findall(r"calls=(%[\w.]+),.*__ynn_fusion", text)
-    bodies = [body for body in text.split("\n\n") if body.split(" ")[0] in handed]
-    assert len(bodies) == len(handed) and text.count(" convolution(") == 7
-    assert not any(" convolution(" in body for body in bodies)

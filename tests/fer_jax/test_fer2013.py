@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_jax.fer2013 import CLASSES, cache, entries, source
+from fer_jax.fer2013 import CLASSES, cache, contents, entries, source
 from fer_jax.fer2013.classes import Reading
 from train_jax.run.errors import UserError
 
@@ -100,7 +100,7 @@ def write_csv(path, rows, header="emotion, Usage, pixels", newline="\n", bom="")
 
 
 def read(path, **reading):
-    return source.read(source.find(path), reading=Reading(**reading)).splits
+    return contents.read(source.find(path), reading=Reading(**reading)).splits
 
 
 def load(path, folder):
@@ -461,7 +461,7 @@ def test_mistakes_in_a_csv(tmp_path, text, message):
 
 
 def test_number_of_images_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "MAX_IMAGES", 24)
+    monkeypatch.setattr(contents, "MAX_IMAGES", 24)
     with pytest.raises(UserError, match="more than 24 images"):
         read(write_csv(tmp_path / "a.csv", sample()))
 
@@ -473,10 +473,10 @@ def test_content_sha256_covers_split_label_and_pixels():
     splits = {"train": (np.stack([pixels(0), pixels(1)]), np.array([0, 1], np.int32))}
     images, labels = splits["train"]
     by_hand = hashlib.sha256(b"train 2\n" + b"\0\0\0\0\1\0\0\0" + images.tobytes()).hexdigest()
-    assert source.content_sha256(splits) == by_hand
-    assert source.content_sha256({"train": (images, labels[::-1])}) != by_hand
-    assert source.content_sha256({"train": (images[::-1], labels)}) != by_hand
-    assert source.content_sha256({"PublicTest": (images, labels)}) != by_hand
+    assert contents.content_sha256(splits) == by_hand
+    assert contents.content_sha256({"train": (images, labels[::-1])}) != by_hand
+    assert contents.content_sha256({"train": (images[::-1], labels)}) != by_hand
+    assert contents.content_sha256({"PublicTest": (images, labels)}) != by_hand
 
 
 def test_prepared_once_then_served_from_the_cache(tmp_path, monkeypatch, capsys):
@@ -488,19 +488,19 @@ def test_prepared_once_then_served_from_the_cache(tmp_path, monkeypatch, capsys)
     assert captured.out == ""
     assert captured.err.count("a.zip, once: 25 images") == 1
 
-    monkeypatch.setattr(source, "read", lambda *_: pytest.fail("it was prepared again"))
+    monkeypatch.setattr(contents, "read", lambda *_: pytest.fail("it was prepared again"))
     splits, again = load(path, tmp_path / "cache")
     assert_splits(splits, rows)
-    assert again == sha256 == source.content_sha256(splits)
+    assert again == sha256 == contents.content_sha256(splits)
     assert capsys.readouterr().err == ""
 
 
 def test_without_tfds_the_arrays_are_the_same(tmp_path, monkeypatch, capsys):
     path = source.find(write_zip(tmp_path / "a.zip", tree(sample())))
-    expected = source.read(path)
+    expected = contents.read(path)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     splits, sha256 = load(path, tmp_path / "cache")
-    assert sha256 == expected.sha256 == source.content_sha256(splits)
+    assert sha256 == expected.sha256 == contents.content_sha256(splits)
     assert_splits(splits, sample())
     said = capsys.readouterr().err
     assert said.count("\n") == 2 and "tensorflow_datasets" in said
@@ -580,14 +580,14 @@ def test_the_key_holds_the_format_version(tmp_path, monkeypatch):
 
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = source.find(write_csv(tmp_path / "a.csv", sample()))
-    whole_read = source.read
+    whole_read = contents.read
 
     def read_and_change(*args):
         splits = whole_read(*args)
         write_csv(path.path, sample()[1:])
         return splits
 
-    monkeypatch.setattr(source, "read", read_and_change)
+    monkeypatch.setattr(contents, "read", read_and_change)
     with pytest.raises(UserError, match="changed while it was read"):
         cache.load(path, tmp_path / "cache")
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == [".lock"]
@@ -678,7 +678,7 @@ def test_processes_that_prepare_at_once_agree(tmp_path):
     processes = [start(path, tmp_path / "cache") for _ in range(3)]
     outputs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert {output for output, _ in outputs} == {source.content_sha256(read(path)) + "\n"}
+    assert {output for output, _ in outputs} == {contents.content_sha256(read(path)) + "\n"}
     assert sum("preparing" in errors for _, errors in outputs) == 1
     assert sorted(os.listdir(tmp_path / "cache")) == [".lock", source.key(source.find(path))[:16]]
 

@@ -22,6 +22,7 @@ from tests.fer_jax.test_evaluate import (
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("optax_types")
 FOLDS = 3
 
 
@@ -44,14 +45,8 @@ def with_twins():
     return dataset._replace(splits=splits)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def dtype_promotion():
-    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, dtype_promotion):
+def run(tmp_path_factory, optax_types):
     workdir, dataset = tmp_path_factory.mktemp("folds") / "run", with_twins()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda path, *_: dataset)

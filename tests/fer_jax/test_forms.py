@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fer_jax import data
-from fer_jax.fer2013 import CLASSES, cache, meaning, source
+from fer_jax.fer2013 import CLASSES, cache, contents, meaning, source
 from fer_jax.fer2013.classes import Reading
 from tests.fer_jax.test_fer2013 import (
     GOOD,
@@ -76,7 +76,7 @@ def test_a_zip_with_a_readme_beside_its_one_folder(tmp_path):
     rows = sample()
     files = {f"archive/{name}": content for name, content in tree(rows).items()}
     path = write_zip(tmp_path / "a.zip", files | {"README.txt": b"hello"})
-    found = source.read(source.find(path))
+    found = contents.read(source.find(path))
     assert_splits(found.splits, rows)
     assert found.notes == (f"{path}: not in the folder of a class, left out: 'README.txt'.",)
 
@@ -262,7 +262,7 @@ VOTES = [
 
 def test_ferplus_takes_the_majority_and_counts_what_it_leaves_out(tmp_path):
     path = write_ferplus(tmp_path, votes=VOTES)
-    found = source.read(source.find(path), reading=Reading(labels="ferplus"))
+    found = contents.read(source.find(path), reading=Reading(labels="ferplus"))
     kept = [("train", 6, pixels(0)), ("train", 3, pixels(1)), ("train", 2, pixels(6))]
     assert_splits(found.splits, kept)
     assert found.name == "ferplus"
@@ -278,13 +278,13 @@ def test_ferplus_takes_the_majority_and_counts_what_it_leaves_out(tmp_path):
 def test_ferplus_with_contempt(tmp_path):
     path = write_ferplus(tmp_path, votes=VOTES)
     classes = (*CLASSES, "contempt")
-    found = source.read(source.find(path), reading=Reading(labels="ferplus", classes=classes))
+    found = contents.read(source.find(path), reading=Reading(labels="ferplus", classes=classes))
     assert found.classes == classes and found.splits["train"][1].tolist() == [2, 3, 6, 7]
 
 
 def test_ferplus_unasked_is_named_as_unused(tmp_path):
     path = write_ferplus(tmp_path, votes=VOTES)
-    found = source.read(source.find(path))
+    found = contents.read(source.find(path))
     assert found.splits["train"][1].tolist() == [0] * 7
     (note,) = found.notes
     assert "fer2013new.csv is not used" in note and "data.labels=ferplus" in note
@@ -294,8 +294,8 @@ def test_ferplus_in_a_zip_and_changes_to_it(tmp_path):
     path = write_ferplus(tmp_path, votes=VOTES)
     files = {f"fer/{p.name}": p.read_bytes() for p in tmp_path.glob("*.csv")}
     reading = Reading(labels="ferplus")
-    in_zip = source.read(source.find(write_zip(tmp_path / "a.zip", files)), reading=reading)
-    plain = source.read(source.find(path), reading=reading)
+    in_zip = contents.read(source.find(write_zip(tmp_path / "a.zip", files)), reading=reading)
+    plain = contents.read(source.find(path), reading=reading)
     assert in_zip.sha256 == plain.sha256
     before = source.key(source.find(path), reading)
     write_ferplus(tmp_path, votes=[{"happiness": 9}] * 7)
@@ -347,7 +347,7 @@ def test_votes_come_through_the_cache_and_the_split(tmp_path, monkeypatch):
 def test_what_lies_beside_the_source_is_told(tmp_path):
     write_folder(tmp_path, {f"faces/{name}": data for name, data in tree(sample()).items()})
     write_folder(tmp_path, {"more/happy/a.png": GOOD, ".hidden/a": b"", "LICENCE": b""})
-    found = source.read(source.find(tmp_path))
+    found = contents.read(source.find(tmp_path))
     assert_splits(found.splits, sample())
     assert found.notes == (f"{tmp_path}: also there, and not read: 'LICENCE', 'more'.",)
 
@@ -370,7 +370,7 @@ def test_only_the_class_counts_of_fer2013_make_it_fer2013(tmp_path):
     turned = {s: (images, 6 - numbers) for s, (images, numbers) in whole.items()}
     assert meaning.name(turned, CLASSES[::-1]) == "fer2013"
     assert (
-        source.read(source.find(write_zip(tmp_path / "a.zip", tree(sample())))).name == "own_data"
+        contents.read(source.find(write_zip(tmp_path / "a.zip", tree(sample())))).name == "own_data"
     )
 
 

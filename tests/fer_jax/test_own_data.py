@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from configs import fer_base
 from fer_jax import data, modes, task
-from fer_jax.fer2013 import CLASSES, source
+from fer_jax.fer2013 import CLASSES, contents, source
 from fer_jax.fer2013.classes import Reading
 from fer_jax.predict.faces import find_faces
 from tests.fer_jax.test_fer2013 import GOOD, encode, pixels, read, write_folder, write_zip
@@ -33,7 +33,7 @@ def files_of(*folders, n=3):
 
 def labels_of(path, **reading):
     """(classes, {split: labels})"""
-    found = source.read(source.find(path), reading=Reading(**reading))
+    found = contents.read(source.find(path), reading=Reading(**reading))
     return found.classes, {split: labels.tolist() for split, (_, labels) in found.splits.items()}
 
 
@@ -58,7 +58,7 @@ def test_the_seven_keep_their_order_and_may_have_capital_letters(tmp_path):
     assert labels_of(tmp_path) == labels_of(tmp_path, classes=())
     classes, labels = labels_of(tmp_path)
     assert classes == CLASSES and labels["train"] == list(range(7))
-    images = source.read(source.find(tmp_path)).splits["train"][0]
+    images = contents.read(source.find(tmp_path)).splits["train"][0]
     assert [names[i].lower() for i in range(7)] == sorted(CLASSES)
     for i, name in enumerate(names):
         label = CLASSES.index(name.lower())
@@ -73,7 +73,7 @@ def test_other_names_are_mapped_or_left_out(tmp_path):
     assert "unknown class folders 'Happiness', 'anger', 'contempt'" in text
     proposed = (("Happiness", "happy"), ("anger", "angry"), ("contempt", ""))
     assert f'--config.data.class_map="{proposed}"' in text
-    data_ = source.read(source.find(tmp_path), reading=Reading(class_map=proposed))
+    data_ = contents.read(source.find(tmp_path), reading=Reading(class_map=proposed))
     assert data_.splits["train"][1].tolist() == [0, 0, 3, 3]
     assert data_.notes == (f"{tmp_path}: left out 2 of 6: 2 contempt.",)
 

@@ -579,7 +579,7 @@ def test_for_a_gpu_a_call_is_one_loop_over_steps_with_the_data_as_arguments(load
     with jax.numpy_dtype_promotion("standard"):  # optax
         program, state = loop.build(made, mesh, settings, steps=8)
         rows = config.train.batch_size
-        traced = program.train_step.trace(
+        traced = program.train_step_at(0).trace(
             state,
             parallel.shard_rows(made.train, mesh),
             np.zeros((4, rows), np.int32),

@@ -13,7 +13,7 @@ import pytest
 from configs import fer_best
 from fer_jax import data, task, weights
 from fer_jax.data import CLASSES, Faces
-from fer_jax.evaluate import make_predict, predict_split
+from fer_jax.inference import make_predict, predict_split
 from fer_jax.report import card as model_card
 from train_jax.metrics import classification_scores
 from train_jax.run import weights as weights_lib
@@ -158,7 +158,7 @@ def test_choose(tmp_path):
     assert weights.choose("some/folder", tmp_path) == Path("some/folder")
     assert weights.choose(None, tmp_path / "new") == ROOT / "weights" / "fer_best"
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="without export/.*--weights="):
+    with pytest.raises(UserError, match="without export/.*--mode=train"):
         weights.choose(None, tmp_path)
     (tmp_path / "export").mkdir()
     assert weights.choose(None, tmp_path) == tmp_path / "export"

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fer_jax.fer2013 import CLASSES, source
+from fer_jax.fer2013 import CLASSES, contents, source
 from fer_jax.predict import images
 from tests.reliability import damages, reading
 from train_jax.run.errors import UserError
@@ -31,7 +31,7 @@ MAX_PIXELS = 1_000_000
 def read(path, told=None) -> reading.Rows | None:
     """What the source holds, or None; `told` is a list that gets what is said of it."""
     try:
-        found = source.read(source.find(path))
+        found = contents.read(source.find(path))
         if told is not None:
             told += found.notes
         return reading.rows_of(found)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_jax.fer2013 import CLASSES, source
+from fer_jax.fer2013 import CLASSES, contents, source
 from fer_jax.fer2013.classes import Reading
 from fer_jax.fer2013.image import decode
 from tests.reliability import damages, reading
@@ -77,7 +77,7 @@ def make_ferplus(folder: Path):
             data, harmless = damages.damage(rng, data), False
         beside.write_bytes(data)
         try:
-            found = source.read(source.find(path), reading=Reading(labels="ferplus"))
+            found = contents.read(source.find(path), reading=Reading(labels="ferplus"))
             found = reading.rows_of(found)
         except UserError as error:
             assert str(folder) in str(error) and len(str(error)) < 1500, error

@@ -35,7 +35,7 @@ TESTS = {
     "fer_jax/cpu_convolution.py": ["tests/fer_jax/test_convolution.py"],
     "fer_jax/batch_norm.py": ["tests/fer_jax/test_batch_norm.py"],
     "train_jax/bfloat16.py": ["tests/train_jax/test_bfloat16.py"],
-    "train_jax/run/saver.py": ["tests/train_jax/test_saver.py"],
+    "train_jax/run/saver.py": ["tests/train_jax/run/test_saver.py"],
     "train_jax/compiler.py": ["tests/train_jax/test_compiler.py"],
     "train_jax/epoch.py": ["tests/train_jax/test_epoch.py"],
     "fer_jax/augment.py": ["tests/fer_jax/test_augment.py"],

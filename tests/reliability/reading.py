@@ -18,7 +18,7 @@ Rows = list[tuple[str, int, bytes]]  # (split, label, 2304 pixels), sorted
 
 
 def rows_of(data) -> Rows:
-    """What source.read gave."""
+    """What contents.read gave."""
     return sorted(
         (split, int(label), image.tobytes())
         for split, (images, labels) in data.splits.items()

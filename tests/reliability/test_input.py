@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from configs import fer_base
-from fer_jax.fer2013 import CLASSES, entries, meaning, source
+from fer_jax.fer2013 import CLASSES, contents, entries, meaning, source
 from fer_jax.predict import images
 from seq_jax import columns, corpus, modes, text, translate
 from train_jax import settings
@@ -96,17 +96,17 @@ def write_csv(path, images, labels):
 
 def test_a_label_column_that_was_moved_by_a_row_is_refused(tmp_path):
     images, labels = twins(60, 58)
-    source.read(source.find(write_csv(tmp_path / "right.csv", images, labels)))
+    contents.read(source.find(write_csv(tmp_path / "right.csv", images, labels)))
     path = write_csv(tmp_path / "moved.csv", images, np.roll(labels, 1))
     with pytest.raises(UserError, match="moved.csv: the labels do not belong to the images"):
-        source.read(source.find(path))
+        contents.read(source.find(path))
 
 
 def test_labels_from_1_to_7_are_refused(tmp_path):
     images, labels = twins(20, 20)
     path = write_csv(tmp_path / "a.csv", images, labels + 1)
     with pytest.raises(UserError, match="expected an emotion from 0 to 6, found '7'"):
-        source.read(source.find(path))
+        contents.read(source.find(path))
 
 
 def test_a_column_twice_is_refused(tmp_path):
@@ -114,7 +114,7 @@ def test_a_column_twice_is_refused(tmp_path):
     pixels = " ".join(["7"] * 2304)
     path.write_text(f"emotion,pixels,Usage,Emotion \n0,{pixels},Training,1\n")
     with pytest.raises(UserError, match="line 1: two columns emotion"):
-        source.read(source.find(path))
+        contents.read(source.find(path))
 
 
 # memory
@@ -135,7 +135,7 @@ def refused(call, words):
 
 
 def refused_source(path, words):
-    refused(lambda: source.read(source.find(path)), words)
+    refused(lambda: contents.read(source.find(path)), words)
 
 
 def test_a_zip_packed_by_a_method_that_unpacks_whole_is_refused(tmp_path):
@@ -177,7 +177,7 @@ def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):
     for name in ("fer2013.csv", "a.zip", "zero.csv"):
         refused(lambda name=name: source.find(tmp_path / name), f"{name}: not a regular file")
     refused(
-        lambda: source.read(source.find(tmp_path / "folder")), r"sad/a\.png: not a regular file"
+        lambda: contents.read(source.find(tmp_path / "folder")), r"sad/a\.png: not a regular file"
     )
     refused(
         lambda: list(corpus.read(corpus.find(tmp_path / "kan.txt"))), "kan.txt: not a regular file"

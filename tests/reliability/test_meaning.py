@@ -23,11 +23,7 @@ from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
 from train_jax.task import Task
 
-
-@pytest.fixture(autouse=True)
-def dtype_promotion():
-    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
-        yield
+pytestmark = pytest.mark.usefixtures("optax_types")
 
 
 def fer_config():

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fer_jax.data import Faces, split_validation
-from fer_jax.fer2013 import source
+from fer_jax.fer2013 import contents, source
 from seq_jax import corpus, text
 from seq_jax.filter import filter_lines
 from tests.fer_jax.test_fer2013 import assert_splits, tree, write_csv, write_folder, write_zip
@@ -53,7 +53,7 @@ def test_csv_zip_and_folder_are_the_same_arrays(rows, random, newline):
             write_zip(folder / "a.zip", tree(random.sample(rows, len(rows)))),
             write_folder(folder / "folder", tree(rows)),
         ):
-            assert_splits(source.read(source.find(path)).splits, rows)
+            assert_splits(contents.read(source.find(path)).splits, rows)
 
 
 @st.composite
@@ -195,7 +195,7 @@ def test_a_corpus_is_the_same_from_both_layouts(pairs, bom, crlf):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "a").mkdir()
-        for side, name in enumerate(corpus.ALIGNED):
+        for side, name in enumerate(corpus.aligned_names(corpus.LANGUAGES)):
             body = start + "".join(pair[side] + end for pair in pairs)
             (folder / "a" / name).write_bytes(body.encode())
         body = start + "".join(f"{e}\t{k}\tCC{end}" for e, k in pairs)

@@ -72,7 +72,7 @@ def encoded(rng, written: str, harmless, *, damaged) -> bytes:
 
 
 def make_pairs(folder: Path):
-    paths = [folder / name for name in corpus.ALIGNED]
+    paths = [folder / name for name in corpus.aligned_names(corpus.LANGUAGES)]
 
     def trial(rng):
         rows, harmless, contents = table(rng), rng.random() < 0.1, []

@@ -19,6 +19,7 @@ from seq_jax import attention_task, explain, modes, subwords, task
 from seq_jax.filter import Pairs
 from seq_jax.scores import translation_scores
 from seq_jax.text import build_vocabulary, decode, encode
+from tests.seq_jax.test_modes import WORDS, write_corpus
 from train_jax import loop, metrics
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
@@ -26,19 +27,8 @@ from train_jax.run.interrupt import Interrupted
 from train_jax.run.log import Log, read_csv
 from train_jax.settings import of_config
 
-WORDS = dict(zip("i you go come see eat home rice".split(), "ಕ ಗ ಚ ಜ ಟ ಡ ತ ದ".split(), strict=True))
-
-
-def write_corpus(folder, count=60, seed=0):
-    """kan.txt: each English word has one Kannada word, in the reverse order."""
-    rng = np.random.default_rng(seed)
-    lines = {}
-    while len(lines) < count:
-        words = rng.choice(list(WORDS), rng.integers(2, 8))
-        lines[" ".join(words)] = " ".join(WORDS[word] for word in words[::-1])
-    path = folder / "kan.txt"
-    path.write_text("".join(f"{e.capitalize()}.\t{k}.\n" for e, k in lines.items()), "utf-8")
-    return path
+pytestmark = pytest.mark.usefixtures("quick_scores")
+REVERSED = {"longest": 7, "step": -1}  # sentences that no net can translate word by word
 
 
 def make_config(path, **fields):
@@ -59,21 +49,11 @@ def make_config(path, **fields):
     return c
 
 
-@pytest.fixture(autouse=True, scope="module")
-def lenient():
-    with (
-        jax.numpy_dtype_promotion("standard"),  # optax multiplies floats and integers
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr("seq_jax.scores.RESAMPLES", 20)
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, lenient):
+def run(tmp_path_factory, quick_scores):
     """(config, workdir) of a finished run. Tests that write into it copy it first."""
     folder = tmp_path_factory.mktemp("attention")
-    config = make_config(write_corpus(folder))
+    config = make_config(write_corpus(folder, **REVERSED))
     modes.train(config, folder / "run")
     yield config, folder / "run"
     shutil.rmtree(folder)
@@ -208,7 +188,7 @@ def test_loss_by_hand_over_real_tokens():
 
 
 def test_one_compilation_a_length(tmp_path):
-    config = make_config(write_corpus(tmp_path, seed=1), train__epochs=3)
+    config = make_config(write_corpus(tmp_path, seed=1, **REVERSED), train__epochs=3)
     dataset, splits, vocabularies, model, made = modes.prepare_run(config)
     traces = []
 
@@ -443,7 +423,7 @@ def test_another_language_end_to_end_with_nothing_named_kannada(tmp_path, capsys
     }[code]
     other = dict(zip(WORDS, said, strict=True))
     lines = [f"{code},en"]
-    for line in write_corpus(tmp_path, seed=2).read_text("utf-8").splitlines():
+    for line in write_corpus(tmp_path, seed=2, **REVERSED).read_text("utf-8").splitlines():
         words = line.split("\t")[0].rstrip(".").lower().split()
         lines.append(f"{' '.join(other[w] for w in words)},{' '.join(words)}")
     (tmp_path / "kan.txt").unlink()

@@ -25,6 +25,7 @@ from train_jax.run.errors import UserError
 from train_jax.run.interrupt import Interrupted
 from train_jax.run.log import Log, read_csv
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
 WORDS = dict(zip("i you go come see eat home rice".split(), "ಕ ಗ ಚ ಜ ಟ ಡ ತ ದ".split(), strict=True))
 COLUMNS = (
     "epoch,loss,accuracy,accuracy_pad_counted,val_loss,val_accuracy,val_accuracy_pad_counted,lr,"
@@ -33,13 +34,14 @@ COLUMNS = (
 TIMES = ("seconds", "sentences/s")
 
 
-def write_corpus(folder, count=60, seed=0):
-    """kan.txt with `count` different sentences of 2 to 4 words."""
+def write_corpus(folder, count=60, seed=0, *, longest=4, step=1):
+    """kan.txt with `count` different sentences of 2 to `longest` words, translated in their order,
+    or with a step of -1 in the reverse one."""
     rng = np.random.default_rng(seed)
     lines = {}
     while len(lines) < count:
-        words = rng.choice(list(WORDS), rng.integers(2, 5))
-        lines[" ".join(words)] = " ".join(WORDS[word] for word in words)
+        words = rng.choice(list(WORDS), rng.integers(2, longest + 1))
+        lines[" ".join(words)] = " ".join(WORDS[word] for word in words[::step])
     path = folder / "kan.txt"
     path.write_text("".join(f"{e.capitalize()}.\t{k}.\n" for e, k in lines.items()), "utf-8")
     return path
@@ -65,18 +67,8 @@ def make_config(path, **fields):
     return c
 
 
-@pytest.fixture(autouse=True, scope="module")
-def lenient():
-    with (
-        jax.numpy_dtype_promotion("standard"),  # optax multiplies floats and integers
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr("seq_jax.scores.RESAMPLES", 20)
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, lenient):
+def run(tmp_path_factory, quick_scores):
     """A finished run. Tests that write into its workdir copy it first."""
     folder = tmp_path_factory.mktemp("seq")
     config = make_config(write_corpus(folder))

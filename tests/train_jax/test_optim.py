@@ -9,14 +9,7 @@ import pytest
 
 from train_jax.optim import make_optimizer, make_schedule
 
-
-@pytest.fixture(autouse=True)
-def lenient():
-    """optax 0.2.8's Adam and cosine mix int and float, which strict mode refuses."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
+pytestmark = pytest.mark.usefixtures("optax_types")
 SCHEDULE = {
     "name": "constant",
     "learning_rate": 0.3,

@@ -155,7 +155,7 @@ def make(devices):
     data = parallel.shard_rows(task.train, mesh)
     def step(state, i):
         state = parallel.replicate(parallel.local(state), mesh)
-        return program.train_step(state, data, index[i : i + 1], mask[i : i + 1])[0]
+        return program.train_step_at(0)(state, data, index[i : i + 1], mask[i : i + 1])[0]
     return state, step
 
 def copy(state):

@@ -18,6 +18,7 @@ from orbax.checkpoint import v1 as ocp
 from train_jax import parallel
 from train_jax.run.errors import UserError, cannot_write
 from train_jax.run.files import MANIFEST, check_manifest, write_atomically, write_manifest
+from train_jax.settings import Settings
 
 RECORD = "record.json"
 UNFINISHED = "*.orbax-checkpoint-tmp*"  # what a kill leaves of a save ...
@@ -30,6 +31,15 @@ class Saved(NamedTuple):
     label: int  # name of its folder; grows with time
     metric: float | None  # the monitored value; None if saved in the middle of an epoch
     record: dict[str, Any]  # JSON that was saved next to the state
+
+
+def load_selected(workdir: Path, settings: Settings, init) -> tuple[dict, int]:
+    """(variables, epoch) of the checkpoint of a run that is evaluated; see `load_variables`."""
+    c = settings.checkpoint
+    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
+    saved = checkpoints.best()
+    variables = checkpoints.load_variables(saved, init, ema=settings.ema_decay > 0)
+    return variables, len(saved.record["history"])
 
 
 class Checkpoints:

@@ -22,6 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from train_jax.run.checkpoint import array_types
 from train_jax.run.errors import UserError
 from train_jax.run.files import MANIFEST, write_atomically
+from train_jax.run.workdir import is_run
 
 FORMAT = 1
 ARRAYS, CARD, README = "model.safetensors", "model.json", "README.md"
@@ -62,6 +63,11 @@ def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str]
     write_atomically(folder / README, readme(json.loads(text)))
     write_atomically(folder / CARD, text)
     write_atomically(folder / MANIFEST, json.dumps({"sha256": {CARD: _sha256(text.encode())}}))
+
+
+def halved(arrays):
+    """A tree of arrays as `load` gives it back where `export` stored it in 16 bits."""
+    return jax.tree.map(lambda a: a.astype(np.float16).astype(np.float32), arrays)
 
 
 def load(folder: Path) -> Weights:
@@ -118,18 +124,30 @@ def shipped(package: str, name: str) -> Path:
     return installed if installed.is_dir() else here.parent / "weights" / name
 
 
+def of_run(folder: Path) -> Path:
+    """What a run exported; `folder` itself where it is no run. UserError if it exported nothing."""
+    if not is_run(folder):
+        return folder
+    if not (folder / "export").exists():
+        raise UserError(
+            f"{folder} holds a run without export/: training is not over, or its net is of a kind "
+            "that is not exported. Run --mode=train to its end, or name other weights"
+        )
+    return folder / "export"
+
+
 def begin_with(task, folder: Path, expected: dict):
     """`task` with the weights of `folder` in place of its first parameters: fine-tuning.
 
     Args:
       task: a train_jax.task.Task.
-      folder: exported weights.
+      folder: exported weights, or a run.
       expected: {field of model.json: its value}: what else has to be the same, such as the classes.
 
     Raises:
       UserError: the folder is damaged, or its arrays or fields are not those of the task.
     """
-    weights = load(folder)
+    weights = load(of_run(folder))
     for name, value in expected.items():
         found = weights.card.get(name)
         if found != value:

@@ -1,6 +1,5 @@
 """--mode=explain from pictures to figures, with small random weights."""
 
-import functools
 import json
 
 import jax
@@ -10,9 +9,9 @@ from PIL import Image
 
 from configs import fer_base
 from fer_jax import drawn_faces, modes, task, weights
-from fer_jax.data import CLASSES, Faces
+from fer_jax.data import CLASSES
 from fer_jax.predict.faces import has_cascades
-from train_jax.metrics import classification_scores
+from tests.fer_jax.random_weights import export_random
 from train_jax.run.errors import UserError
 
 
@@ -29,21 +28,7 @@ def make_config(**fields):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explain") / "weights"
-    config = make_config().to_dict()
-    model, _ = task.model_of(config["model"], "test")
-    scores = classification_scores(np.eye(7), np.arange(7), CLASSES)
-    scores |= {"majority": 0.3, "calibrated": {"nll": 0.0, "ece": 0.0}, "coverage": []}
-    weights.export(
-        folder, jax.jit(functools.partial(task.init_model, model))(jax.random.key(0)),
-        config=config,
-        identity={"data": "drawn_faces", "train_valid_sha256": "cd" * 32, "classes": [*CLASSES]},
-        splits={"train": Faces(np.zeros((7, 48, 48), np.uint8), np.arange(7))},
-        temperature={"none": 1.5, "flip": 1.0},
-        result={"sha256": "ab" * 32, "epoch": 2, "tta": "none", "splits": {"valid": scores},
-                "clean": {}, "no_near_twins": {}},
-        origin={"command": "x", "git_commit": "x"},
-    )  # fmt: skip
-    return folder
+    return export_random(folder, make_config(), seed=0, temperature={"none": 1.5, "flip": 1.0})
 
 
 @pytest.fixture

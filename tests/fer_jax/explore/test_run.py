@@ -12,6 +12,7 @@ from fer_jax import data as fer_data
 from fer_jax import modes
 from fer_jax.data import CLASSES, Dataset, Faces
 from fer_jax.explore import run as lib
+from fer_jax.explore import tables
 from train_jax.run.errors import UserError
 
 REAL = Path(__file__).parents[4] / "shared/data/fer2013/archive.zip"
@@ -126,7 +127,7 @@ def test_duplicates_and_conflicting_labels():
         "angry, neutral": 1,
         "sad, neutral": 1,
     }
-    text = lib.describe_duplicates(found)
+    text = tables.duplicates(found)
     assert "train: 3 of 5 equal another one; 2 are copies" in text
     assert "PublicTest: 2 have a twin in train" in text
     assert "the labels differ in 1 of them (4 images)" in text
@@ -174,7 +175,7 @@ def test_counts_are_a_table_with_shares():
     counts = lib.class_counts(
         {"train": faces(rng, 4, [0, 0, 0, 6]), "test": faces(rng, 1, [6])}, CLASSES
     )
-    first, *rows = lib.describe_counts(counts).splitlines()
+    first, *rows = tables.counts(counts).splitlines()
     assert first.split() == ["class", "train", "test"]
     assert rows[0].split() == ["angry", "3", "75.0%", "0", "0.0%"]
     assert rows[6].split() == ["neutral", "1", "25.0%", "1", "100.0%"]

@@ -21,13 +21,13 @@ from PIL import Image
 
 from configs import fer_best
 from fer_jax import drawn_faces, modes, task, weights
-from fer_jax.data import CLASSES, Faces
+from fer_jax.data import CLASSES
 from fer_jax.fer2013.image import decode
 from fer_jax.predict import images, output, window
 from fer_jax.predict import run as predict_run
 from fer_jax.predict.faces import find_faces, has_cascades
 from tests.fer_jax.predict.odd_inputs import make, wall
-from train_jax.metrics import classification_scores
+from tests.fer_jax.random_weights import export_random
 from train_jax.run.errors import UserError
 from train_jax.run.interrupt import Interrupted
 
@@ -44,23 +44,7 @@ def make_config(**predict):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict") / "weights"
-    config = make_config().to_dict()
-    model, _ = task.model_of(config["model"], "test")
-    init = jax.jit(functools.partial(task.init_model, model))
-    scores = classification_scores(np.eye(7), np.arange(7), CLASSES)
-    scores |= {"majority": 0.3, "calibrated": {"nll": 0.0, "ece": 0.0}, "coverage": []}
-    weights.export(
-        folder, init(jax.random.key(3)), config=config,
-        identity={"data": "drawn_faces", "train_valid_sha256": "cd" * 32, "classes": [*CLASSES]},
-        splits={"train": Faces(np.zeros((7, 48, 48), np.uint8), np.arange(7))},
-        temperature=TEMPERATURE,
-        result={
-            "sha256": "ab" * 32, "epoch": 2, "tta": "none", "splits": {"valid": scores},
-            "clean": {}, "no_near_twins": {},
-        },
-        origin={"command": "x", "git_commit": "x"},
-    )  # fmt: skip
-    return folder
+    return export_random(folder, make_config(), seed=3, temperature=TEMPERATURE)
 
 
 @pytest.fixture(scope="module")

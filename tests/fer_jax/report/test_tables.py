@@ -1,21 +1,10 @@
 """Tables and figures say what they were given."""
 
 import numpy as np
-import pytest
 
 from fer_jax.data import CLASSES, Dataset, Faces
 from fer_jax.report import tables as report
 from train_jax.report.table import as_text
-
-
-@pytest.fixture
-def saved(monkeypatch):
-    """{file: figure} in place of pictures on the disk."""
-    figures = {}
-    monkeypatch.setattr(
-        report, "save_figure", lambda figure, path: figures.update({path.name: figure})
-    )
-    return figures
 
 
 def scores(confusion):

@@ -3,19 +3,8 @@
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from train_jax.report import tables as report
-
-
-@pytest.fixture
-def saved(monkeypatch):
-    """{file: figure} in place of pictures on the disk."""
-    figures = {}
-    monkeypatch.setattr(
-        report, "save_figure", lambda figure, path: figures.update({path.name: figure})
-    )
-    return figures
 
 
 class Net(nn.Module):

@@ -1,0 +1,11 @@
+"""What tests share that train from end to end."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def quick_scores(optax_types):
+    """Intervals from 20 resamples; and optax may train."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seq_jax.scores.RESAMPLES", 20)
+        yield
