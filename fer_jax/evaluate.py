@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from fer_jax import data as fer_data
-from fer_jax import folds
 from fer_jax.data import SIDE
 from fer_jax.models import takes_any_size
 from fer_jax.report import tables as report
@@ -18,7 +17,7 @@ from train_jax.epoch import batches
 from train_jax.report.run import OUTCOMES
 from train_jax.report.table import as_text
 from train_jax.run.errors import UserError
-from train_jax.run.files import write_atomically
+from train_jax.run.files import write_arrays, write_atomically
 
 VIEWS = ("none", "flip", "ten_crop")  # config.eval.tta
 CROP = 44  # pixels, side of the crops of 'ten_crop'
@@ -71,12 +70,13 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
     result = about | {
         "classes": list(classes),
         "temperature": temperature,
+        "split_sha256": {name: fer_data.sha256({name: faces}) for name, faces in splits.items()},
         "splits": scores,
         "clean": clean,
     }
     result |= {"no_near_twins": no_near_twins, "reliability": reliability}
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
-    folds.write_arrays(workdir / OUTCOMES, **outcomes)
+    write_arrays(workdir / OUTCOMES, **outcomes)
     # of the last split
     write_mistakes(workdir / "mistakes.json", name, faces, probabilities, classes)
     print(

@@ -33,7 +33,7 @@ from train_jax.report import write as report_write
 from train_jax.report.tables import count_parameters, draw_history, write_model_table
 from train_jax.run.checkpoint import Checkpoints
 from train_jax.run.errors import UserError
-from train_jax.run.files import write_atomically
+from train_jax.run.files import read_arrays, write_arrays, write_atomically
 from train_jax.run.weights import begin_with
 from train_jax.run.workdir import (
     check_config,
@@ -156,8 +156,8 @@ def _train_fold(config, workdir, model, base) -> dict:
             variables, _ = _load_selected(config, workdir, task)
             logits_of = _make_logits_of(config, model, variables)
             images = splits["valid"].images
-            folds.write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})
-        return folds.read_arrays(path)
+            write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})
+        return read_arrays(path)
 
 
 def export(config, workdir: Path, *, weights: str | None):
@@ -214,7 +214,11 @@ def explain(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
 def write_report(workdirs: list[Path]) -> Path:
     """Writes report.html of a run, or comparison.html of several; see train_jax/report/write.py."""
     return report_write.write_report(
-        workdirs, task="fer", sections=report_html.sections, main_score=report_html.main_score
+        workdirs,
+        task="fer",
+        sections=report_html.sections,
+        main_score=report_html.main_score,
+        score_of=report_html.score_of,
     )
 
 

@@ -320,6 +320,7 @@ def write_report(workdirs: list[Path]) -> Path:
         task="seq",
         sections=report_html.sections,
         main_score=report_html.main_score,
+        score_of=report_html.score_of,
         fonts=report_html.fonts(workdirs),
         update=updated,
     )

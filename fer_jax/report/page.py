@@ -21,6 +21,11 @@ def main_score(result: dict) -> Score:
     return Score(f"accuracy on {name}", s["n"], s["accuracy"], low, high, s["majority"], 4)
 
 
+def score_of(sums, n: int) -> float:
+    """Accuracy on n images from the sum of their outcomes, f[1]."""
+    return float(sums[0]) / n
+
+
 def sections(run: Run) -> list[Section]:
     """Scores, confusion, recall, reliability, mistakes of eval.json and mistakes.json."""
     if not run.scores:

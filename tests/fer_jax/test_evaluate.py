@@ -150,11 +150,13 @@ def test_metrics_csv(run):
 
 def test_eval_json_has_the_keys_of_the_issue(run):
     assert set(run.eval) == {
-        "data", "sha256", "classes", "weights", "epoch", "tta", "temperature", "splits", "clean",
-        "no_near_twins", "reliability",
+        "data", "sha256", "split_sha256", "classes", "weights", "epoch", "tta", "temperature",
+        "splits", "clean", "no_near_twins", "reliability",
     }  # fmt: skip
     assert run.eval["data"] == "fer2013" and run.eval["tta"] == "none"
     assert run.eval["sha256"] == run.dataset.sha256
+    hashes = run.eval["split_sha256"]
+    assert list(hashes) == list(run.eval["splits"]) and len({*hashes.values()}) == 3
     assert list(run.eval["splits"]) == ["train", "valid", "PublicTest"]
     assert list(run.eval["clean"]) == ["valid", "PublicTest"]
     parts = [run.eval[name] for name in ("splits", "clean", "no_near_twins")]

@@ -65,7 +65,7 @@ def lenient():
         jax.numpy_dtype_promotion("standard"),  # optax multiplies floats and integers
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr("seq_jax.scores.RESAMPLES", 20)
+        patch.setattr("train_jax.metrics.RESAMPLES", 20)
         yield
 
 

@@ -5,9 +5,12 @@ folder without one is not whole, and one that disagrees with it is damaged.
 """
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
+
+import numpy as np
 
 from train_jax import parallel
 from train_jax.run.errors import cannot_write
@@ -36,6 +39,20 @@ def write_atomically(path: Path, content: str | bytes, *, sync_disk: bool = True
     except OSError as error:
         temporary.unlink(missing_ok=True)  # or it would fill the disk
         raise cannot_write(path, error) from error
+
+
+def write_arrays(path: Path, **arrays):
+    """Writes an .npz as `write_atomically` does."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `write_arrays` wrote. OSError, ValueError, EOFError or zipfile.BadZipFile if it did
+    not."""
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def sync(path: Path):
