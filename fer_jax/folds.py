@@ -105,8 +105,9 @@ def table(result) -> str:
     return "\n".join(lines)
 
 
-def save(folder: Path, found: OutOfFold):
+def save(folder: Path | str, found: OutOfFold):
     """Writes the arrays, what they belong to, and the manifest of both."""
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"logits_{view}": logits for view, logits in found.logits.items()}
     write_arrays(
@@ -117,8 +118,9 @@ def save(folder: Path, found: OutOfFold):
     write_manifest(folder)
 
 
-def load(folder: Path, classes) -> OutOfFold:
+def load(folder: Path | str, classes) -> OutOfFold:
     """What `save` wrote. UserError if it is damaged, or of other classes than `classes`."""
+    folder = Path(folder)
     problems = check_manifest(folder)
     if problems:
         raise UserError(

@@ -1,5 +1,6 @@
 """The sections of report.html that only sentences have."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from seq_jax.columns import name_of
@@ -135,7 +136,7 @@ def languages_of(config: dict) -> tuple[str, str]:
     return tuple(config.get("data", {}).get("languages", LANGUAGES))
 
 
-def fonts(workdirs: list[Path]) -> list[Font]:
+def fonts(workdirs: Sequence[Path | str]) -> list[Font]:
     """Those of the languages of the runs."""
     codes = {code for w in workdirs for code in languages_of(read_config(w)["config"])}
     found = []

@@ -484,7 +484,7 @@ def test_other_training_images_are_not_called_validation(run, tmp_path, monkeypa
 def test_export_in_half_the_bytes_as_far_as_no_answer_changes(run, copy, monkeypatch):
     """A kernel of which the answers depend on the last bits stays as it is."""
     source = weights.load(copy / "export")
-    modes.shrink(make_config(), copy.parent / "half", weights=str(copy / "export"))
+    modes.shrink(make_config(), str(copy.parent / "half"), weights=str(copy / "export"))
     small = weights.load(copy.parent / "half")
     assert (small.folder / "README.md").read_text().startswith("# half: ")
     assert "float16" in str(small.card["arrays"]) and small.temperature == source.temperature

@@ -55,7 +55,7 @@ def run(tmp_path_factory, dtype_promotion):
     workdir, dataset = tmp_path_factory.mktemp("folds") / "run", with_twins()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda path, *_: dataset)
-        modes.cross_validate(fold_config(), workdir)
+        modes.cross_validate(fold_config(), str(workdir))
         yield SimpleNamespace(workdir=workdir, train=dataset.splits["train"], dataset=dataset)
 
 

@@ -446,7 +446,7 @@ def test_explore(run, tmp_path, capsys):
 def folds(run, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("folds") / "run"
     config = make_config(run.path, data__folds=3, train__epochs=2)
-    modes.cross_validate(config, workdir)
+    modes.cross_validate(config, str(workdir))
     return SimpleNamespace(config=config, workdir=workdir)
 
 

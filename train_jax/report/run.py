@@ -65,9 +65,10 @@ class Score(NamedTuple):
         return f"{self.value:.{d}f} [{self.low:.{d}f}, {self.high:.{d}f}]"
 
 
-def read_run(workdir: Path, update: Callable[[dict], dict] | None = None) -> Run:
+def read_run(workdir: Path | str, update: Callable[[dict], dict] | None = None) -> Run:
     """UserError if there is no run, or a file of it is not what a run writes. `update`: see
     workdir.read_config."""
+    workdir = Path(workdir)
     record = read_config(workdir, update)
     history, scores, outcomes = [], None, {}
     path = workdir / "metrics.csv"

@@ -12,7 +12,7 @@ from train_jax.run.errors import UserError
 
 
 def write_report(
-    workdirs: Sequence[Path],
+    workdirs: Sequence[Path | str],
     *,
     task: str,
     sections: Callable[[Run], list[Section]],

@@ -64,8 +64,9 @@ def sync(path: Path):
         os.close(number)
 
 
-def write_manifest(folder: Path):
+def write_manifest(folder: Path | str):
     """Writes `manifest.json`, when all that it names is safe from a loss of power."""
+    folder = Path(folder)
     folder.joinpath(MANIFEST + ".tmp").unlink(missing_ok=True)  # of a write that was killed
     for path in (*folder.rglob("*"), folder, folder.parent):
         if path.is_file() or path.is_dir():
@@ -73,11 +74,12 @@ def write_manifest(folder: Path):
     write_atomically(folder / MANIFEST, _manifest(hash_files(folder)))
 
 
-def check_manifest(folder: Path) -> list[str]:
+def check_manifest(folder: Path | str) -> list[str]:
     """What is wrong with `folder`, one sentence per file; empty if it is whole.
 
     Reads nothing but the manifest where that is missing, so that any folder may be asked about.
     """
+    folder = Path(folder)
     try:
         text = (folder / MANIFEST).read_bytes()
         expected = json.loads(text)["sha256"]
@@ -101,11 +103,12 @@ def check_manifest(folder: Path) -> list[str]:
     )
 
 
-def hash_files(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path | str) -> dict[str, str]:
     """{path relative to `folder`: SHA-256} of every file below it but the manifest.
 
     Of what has no content that could be read: what it is. Of folders: those that are empty.
     """
+    folder = Path(folder)
     manifest = folder / MANIFEST
     found = {path: _hash(path) for path in sorted(folder.rglob("*")) if path != manifest}
     return {str(path.relative_to(folder)): text for path, text in found.items() if text}

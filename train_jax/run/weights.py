@@ -36,13 +36,14 @@ class Weights(NamedTuple):
     card: dict[str, Any]  # model.json
 
 
-def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str], half=()):
+def export(folder: Path | str, variables, card: dict, *, readme: Callable[[dict], str], half=()):
     """Writes `variables`, the JSON values `card` and `readme` of the whole card into `folder`, made
     if it is not there. UserError if the disk is full, say.
 
     `half`: names of arrays ('params/Conv_0/kernel') that are stored in 16 bits; `load` gives them
     back in 32.
     """
+    folder = Path(folder)
     flat = flatten_dict(jax.device_get(variables), sep="/")
     flat |= {name: flat[name].astype(np.float16) for name in half}
     # safetensors writes the memory of an array as it lies there, transposed or not
@@ -64,13 +65,14 @@ def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str]
     write_atomically(folder / MANIFEST, json.dumps({"sha256": {CARD: _sha256(text.encode())}}))
 
 
-def load(folder: Path) -> Weights:
+def load(folder: Path | str) -> Weights:
     """The weights of a folder, checked: the SHA-256 of both files, names, shapes, dtypes, and
     that all is finite.
 
     Raises:
         UserError: something is missing, unreadable, damaged or not what the card says.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not there: expected a folder with {CARD} and {ARRAYS}")
     card = _read_card(folder)
@@ -118,7 +120,7 @@ def shipped(package: str, name: str) -> Path:
     return installed if installed.is_dir() else here.parent / "weights" / name
 
 
-def begin_with(task, folder: Path, expected: dict):
+def begin_with(task, folder: Path | str, expected: dict):
     """`task` with the weights of `folder` in place of its first parameters: fine-tuning.
 
     Args:
@@ -142,13 +144,15 @@ def begin_with(task, folder: Path, expected: dict):
     return task._replace(init=lambda key: {name: weights.variables[name] for name in like})
 
 
-def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
+def field(folder: Path | str, card: dict, name: str, kind: type, of: str = "") -> Any:
     """card[name], or UserError unless it is there and of that kind. `of`: where the card is a part
     of model.json, its name there."""
     value = card.get(name)
     if isinstance(value, bool) or not isinstance(value, kind):
         what = "is missing" if name not in card else f"is {value!r:.80}"
-        raise UserError(f"{folder / CARD}: {of}{name} {what}; expected {kind.__name__}. {MEND}")
+        raise UserError(
+            f"{Path(folder, CARD)}: {of}{name} {what}; expected {kind.__name__}. {MEND}"
+        )
     return value
 
 
