@@ -71,7 +71,7 @@ def recall(name, scores, classes):
     figure = new_figure(5.2, 0.9 + 0.3 * len(classes))
     axes = figure.subplots()
     places = range(len(classes))
-    axes.barh(places, shares, 0.75, xerr=errors, error_kw={"lw": 1, "ecolor": "dimgrey"})
+    axes.barh(places, shares, 0.75, xerr=errors, error_kw={"lw": 1, "ecolor": "black"})
     axes.set_yticks(places, classes)
     told = axes.twinx()  # shares the bars' places: what was found of how many
     told.set_yticks(places, [f"{h:,} of {n:,}" for h, n in zip(hits, counts, strict=True)])

@@ -24,6 +24,7 @@ def comparison(runs: list[Run], scores: list[Score | None], score_of: ScoreOf) -
     return [
         Section("Scores", [*warnings(runs), table_of_scores, *score_picture(runs, scores)]),
         Section("What differs", settings(runs)),
+        Section("Training", [trainings(runs, scores)]),
         Section("History", histories(runs)),
     ]
 
@@ -31,28 +32,16 @@ def comparison(runs: list[Run], scores: list[Score | None], score_of: ScoreOf) -
 def table(runs, scores, score_of) -> Table:
     """A row for each run, the best score first; the second column is what a phone shows beside the
     name. Differences are from the run that is named first."""
-    order = sorted(range(len(runs)), key=lambda i: -(scores[i].value if scores[i] else -1))
-    monitor = {run.config["checkpoint"]["monitor"] for run in runs}
     pairs = [None, *(paired(runs[0], run, score_of) for run in runs[1:])]
-    told_apart = [f"minus {runs[0].name} [95 %]"] if any(pairs) else []
-    header = ["run", "score [95 %]", *told_apart, "baseline", "n", "parameters", "epochs",
-              "best epoch", *sorted(monitor), "time"]  # fmt: skip
+    told_apart = [f"minus {runs[0].name} [95 %]", "better", "worse"] if any(pairs) else []
+    header = ["run", "score [95 %]", *told_apart, "baseline", "n"]
     rows = []
-    for i in order:
-        run, score, best = runs[i], scores[i], best_epoch(runs[i])
-        values = [f"{run.history[best - 1][m]:.4f}" if best else "-" for m in sorted(monitor)]
-        against = (
-            [score.text(), f"{score.baseline:.{score.digits}f}", f"{score.n:,}"]
-            if score
-            else ["not scored", "-", "-"]
-        )
-        pair = pairs[i]
-        difference = [pair.text(max(score.digits, 2)) if pair else "-"] * len(told_apart)
-        seconds = duration(sum(row["seconds"] for row in run.history))
-        rows.append(
-            [run.name, against[0], *difference, *against[1:], parameters(run),
-             str(len(run.history)), str(best or "-"), *values, seconds]
-        )  # fmt: skip
+    for run, score, pair in ranked(runs, scores, pairs):
+        cells = [score.text()] if score else ["not scored"]
+        if told_apart:
+            cells += pair.cells(max(score.digits, 2)) if pair else ["-", "-", "-"]
+        cells += [f"{score.baseline:.{score.digits}f}", f"{score.n:,}"] if score else ["-", "-"]
+        rows.append([run.name, *cells])
     named = sorted({score.name for score in scores if score})
     note = f"Score: {', '.join(named) or 'none yet'}."
     if told_apart:
@@ -66,6 +55,27 @@ def table(runs, scores, score_of) -> Table:
     return Table(header, rows, range(1, len(header)), note)
 
 
+def ranked(runs, scores, others) -> list[tuple]:
+    """(run, score, other) of each run, the best score first, what is not scored last."""
+    rows = list(zip(runs, scores, others, strict=True))
+    return sorted(rows, key=lambda row: -(row[1].value if row[1] else -1))
+
+
+def trainings(runs, scores) -> Table:
+    """How long each run was trained, and what it is chosen by, in the order of `table`."""
+    monitors = sorted({run.config["checkpoint"]["monitor"] for run in runs})
+    header = ["run", "parameters", "epochs", "best epoch", *monitors, "time"]
+    rows = []
+    for run, *_ in ranked(runs, scores, runs):
+        best = best_epoch(run)
+        row = run.history[best - 1] if best else {}
+        values = [f"{row[m]:.4f}" if m in row else "-" for m in monitors]
+        seconds = duration(sum(row["seconds"] for row in run.history))
+        counts = [parameters(run), str(len(run.history)), str(best or "-")]
+        rows.append([run.name, *counts, *values, seconds])
+    return Table(header, rows, range(1, len(header)))
+
+
 class Paired(NamedTuple):
     """b - a, of two scores on the same examples, with its 95 % interval."""
 
@@ -76,12 +86,9 @@ class Paired(NamedTuple):
     better: int  # examples on which b alone scores higher
     worse: int
 
-    def text(self, digits: int) -> str:
-        d = digits
-        return (
-            f"{self.difference:+.{d}f} [{self.low:+.{d}f}, {self.high:+.{d}f}] "
-            f"({self.better:,} better, {self.worse:,} worse)"
-        )
+    def cells(self, digits: int) -> list[str]:
+        difference, low, high = (f"{x:+.{digits}f}" for x in (self.difference, self.low, self.high))
+        return [f"{difference} [{low}, {high}]", f"{self.better:,}", f"{self.worse:,}"]
 
 
 def paired(a: Run, b: Run, score_of: ScoreOf) -> Paired | None:
@@ -190,7 +197,7 @@ def histories(runs) -> list:
             axes.plot(
                 epochs, [row[f"val_{name}"] for row in run.history], color=color, label=run.name
             )
-        axes.set(xlabel="epoch", title=f"{name}: validation (dotted: training)")
+        axes.set(xlabel="epoch", title=f"{name.replace('_', ' ')}: validation (dotted: training)")
         tick_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)
         if name == names[0]:  # once, for all

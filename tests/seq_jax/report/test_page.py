@@ -48,7 +48,7 @@ def test_baselines_stand_below_their_split(tmp_path):
         "train", "test", "test: pad only", "test: nearest neighbour",
     ]  # fmt: skip
     assert table.rows[1] == [
-        "test", "40", "0.500 [0.400, 0.600]", "0.5 [0.4, 0.6]", "0.5 [0.4, 0.6]",
+        "test", "40", "0.5 [0.4, 0.6]", "0.5 [0.4, 0.6]", "0.500 [0.400, 0.600]",
         "0.500 [0.400, 0.600]", "0.800",
     ]  # fmt: skip
     main = report_html.main_score(RESULT)

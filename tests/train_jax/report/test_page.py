@@ -332,10 +332,10 @@ def test_a_comparison_tells_the_paired_difference_on_the_same_examples(tmp_path)
     unpaired = 1.96 * np.sqrt((np.var(a) + np.var(b)) / 50)
     assert (pair.high - pair.low) / 2 < 0.7 * unpaired
     assert (pair.n, pair.better, pair.worse) == (50, (b > a).sum(), (b < a).sum())
-    assert pair.better and pair.worse and pair.text(2) in page
+    assert pair.better and pair.worse and " ".join(pair.cells(2)) in page
     assert "minus a [95 %]" in page and "same 50 examples" in page
     table = report_compare.table(runs, [main_score(run.scores) for run in runs], score_of)
-    assert table.header[:3] == ["run", "score [95 %]", "minus a [95 %]"]
+    assert table.header[:5] == ["run", "score [95 %]", "minus a [95 %]", "better", "worse"]
     assert {row[0]: row[2] == "-" for row in table.rows} == {"a": True, "b": False}
 
 
@@ -391,8 +391,21 @@ def test_a_run_that_is_not_scored_comes_last(tmp_path):
     assert [row[0] for row in table.rows] == ["b", "a"]
     assert (
         "not scored" in table.rows[1]
-        and dict(zip(table.header, table.rows[1], strict=True))["epochs"] == "0"
+        and dict(zip(table.header, table.rows[1], strict=True))["n"] == "-"
     )
+
+
+def test_runs_that_are_chosen_by_other_metrics_are_compared(tmp_path):
+    """val_chrf++ is in metrics.csv of an encoder-decoder only."""
+    one = make_run(tmp_path / "one")
+    other = make_run(tmp_path / "other", checkpoint={"monitor": "val_chrf++", "mode": "max"})
+    text = (other / "metrics.csv").read_text()
+    (other / "metrics.csv").write_text(text.replace("val_accuracy", "val_chrf++"))
+    runs = [report_run.read_run(run) for run in (one, other)]
+    table = report_compare.trainings(runs, [None, None])
+    assert table.header[-3:] == ["val_chrf++", "val_loss", "time"]
+    assert [row[-3:-1] for row in table.rows] == [["-", "2.0000"], ["0.4000", "2.0000"]]
+    assert "val_chrf++" in read(report(one, other)).words()
 
 
 def test_the_same_run_twice_is_refused(tmp_path):
