@@ -191,6 +191,8 @@ def histories(runs) -> list:
         figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
         for number, run in enumerate(with_rows):
+            if f"val_{name}" not in run.history[0]:  # of another kind of model
+                continue
             epochs = [row["epoch"] for row in run.history]
             color = f"C{number % 10}"
             axes.plot(epochs, [row[name] for row in run.history], ":", color=color)
