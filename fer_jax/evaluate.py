@@ -19,7 +19,7 @@ from train_jax.report.run import OUTCOMES
 from train_jax.report.table import as_text
 from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
-from train_jax.run.files import write_atomically
+from train_jax.run.files import write_arrays, write_atomically
 from train_jax.run.workdir import is_run, lock_workdir
 
 
@@ -70,12 +70,13 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
     result = about | {
         "classes": list(classes),
         "temperature": temperature,
+        "split_sha256": {name: fer_data.sha256({name: faces}) for name, faces in splits.items()},
         "splits": scores,
         "clean": clean,
     }
     result |= {"no_near_twins": no_near_twins, "reliability": reliability}
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
-    folds.write_arrays(workdir / OUTCOMES, **outcomes)
+    write_arrays(workdir / OUTCOMES, **outcomes)
     # of the last split
     write_mistakes(workdir / "mistakes.json", name, faces, probabilities, classes)
     print(

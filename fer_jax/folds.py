@@ -5,7 +5,6 @@ manifest, which `data.soft_labels` takes.
 """
 
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,13 @@ import numpy as np
 
 from train_jax import calibration, metrics
 from train_jax.run.errors import UserError
-from train_jax.run.files import check_manifest, write_atomically, write_manifest
+from train_jax.run.files import (
+    check_manifest,
+    read_arrays,
+    write_arrays,
+    write_atomically,
+    write_manifest,
+)
 
 VIEWS = ("none", "flip")  # of which the predictions are kept
 ARRAYS, ABOUT = "predictions.npz", "about.json"
@@ -100,8 +105,9 @@ def table(result) -> str:
     return "\n".join(lines)
 
 
-def save(folder: Path, found: OutOfFold):
+def save(folder: Path | str, found: OutOfFold):
     """Writes the arrays, what they belong to, and the manifest of both."""
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"logits_{view}": logits for view, logits in found.logits.items()}
     write_arrays(
@@ -112,8 +118,9 @@ def save(folder: Path, found: OutOfFold):
     write_manifest(folder)
 
 
-def load(folder: Path, classes) -> OutOfFold:
+def load(folder: Path | str, classes) -> OutOfFold:
     """What `save` wrote. UserError if it is damaged, or of other classes than `classes`."""
+    folder = Path(folder)
     problems = check_manifest(folder)
     if problems:
         raise UserError(
@@ -151,14 +158,3 @@ def digests(images) -> np.ndarray:
     """u8[N, 32]: the SHA-256 of each image."""
     joined = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
     return np.frombuffer(joined, np.uint8).reshape(len(images), 32)
-
-
-def write_arrays(path: Path, **arrays):
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)

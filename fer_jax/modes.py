@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -35,7 +36,7 @@ from train_jax.report import write as report_write
 from train_jax.report.tables import count_parameters, draw_history, write_model_table
 from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
-from train_jax.run.files import write_atomically
+from train_jax.run.files import read_arrays, write_arrays, write_atomically
 from train_jax.run.weights import begin_with
 from train_jax.run.workdir import (
     check_config,
@@ -47,11 +48,12 @@ from train_jax.run.workdir import (
 )
 
 
-def train(config, workdir: Path, *, base: dict | None = None, init: str | None = None):
+def train(config, workdir: Path | str, *, base: dict | None = None, init: str | None = None):
     """Trains what the config says into `workdir`; then scores, draws and exports the best epoch.
 
     `base`: see `write_config`. `init`: exported weights that a new run begins with.
     """
+    workdir = Path(workdir)
     check_settings(config)
     dataset, splits, model = _load(config)
     task = make_task(config, model, dataset, splits)
@@ -90,8 +92,9 @@ def note_short_run(task, settings):
         )
 
 
-def evaluate(config, workdir: Path, *, weights: str | None, base: dict | None = None):
+def evaluate(config, workdir: Path | str, *, weights: str | None, base: dict | None = None):
     """Scores `weights`, or else the selected checkpoint of `workdir`, on every split there is."""
+    workdir = Path(workdir)
     if weights:
         score_weights(config, workdir, weights)
         return
@@ -103,12 +106,13 @@ def evaluate(config, workdir: Path, *, weights: str | None, base: dict | None = 
         score_run(config, workdir, model, task, dataset, splits)
 
 
-def cross_validate(config, workdir: Path, *, base: dict | None = None):
+def cross_validate(config, workdir: Path | str, *, base: dict | None = None):
     """Trains a net for each fold of train into `workdir`/fold0 ..., scores each on what it left
     out, and keeps what they say in `workdir`/out_of_fold. Continues as `train` does.
 
     Test splits are not looked at.
     """
+    workdir = Path(workdir)
     check_settings(config)
     folds.check_settings(config)
     dataset = fer_data.load(config.data.path, fer_data.reading_of(config.data))
@@ -158,12 +162,13 @@ def _train_fold(config, workdir, model, base) -> dict:
             variables, _ = load_selected(workdir, settings, task.init)
             logits_of = make_logits_of(config, model, variables)
             images = splits["valid"].images
-            folds.write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})
-        return folds.read_arrays(path)
+            write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})
+        return read_arrays(path)
 
 
-def export(config, workdir: Path, *, weights: str | None):
+def export(config, workdir: Path | str, *, weights: str | None):
     """Writes `weights` as ONNX, StableHLO and one HTML page; see fer_jax/export/run.py."""
+    workdir = Path(workdir)
     try:
         from fer_jax.export import run  # packages that nothing else needs
     except ModuleNotFoundError as error:
@@ -173,9 +178,10 @@ def export(config, workdir: Path, *, weights: str | None):
     run.export(config, workdir, weights=weights)
 
 
-def shrink(config, workdir: Path, *, weights: str | None):
+def shrink(config, workdir: Path | str, *, weights: str | None):
     """Writes `weights` into `workdir` in half the bytes, or as far on the way as no answer on
     validation and test images changes, seen singly and with mirrors."""
+    workdir = Path(workdir)
     if not weights:
         raise UserError("--mode=shrink needs --weights=FOLDER, such as RUN/export")
     if is_run(workdir):
@@ -200,28 +206,35 @@ def shrink(config, workdir: Path, *, weights: str | None):
     )
 
 
-def explore(config, workdir: Path):
+def explore(config, workdir: Path | str):
     """Describes the data in tables and figures; trains nothing."""
+    workdir = Path(workdir)
     with lock_workdir(workdir):
         explore_lib.explore(config, workdir)
 
 
-def explain(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
+def explain(config, workdir: Path | str, *, weights: str | None, inputs: str) -> int:
     """Shows what a network makes of the faces of pictures; see fer_jax/explain/run.py."""
+    workdir = Path(workdir)
     from fer_jax.explain import run as explain_run  # OpenCV, as below
 
     return explain_run.run(config, workdir, weights=weights, inputs=inputs)
 
 
-def write_report(workdirs: list[Path]) -> Path:
+def write_report(workdirs: Sequence[Path | str]) -> Path:
     """Writes report.html of a run, or comparison.html of several; see train_jax/report/write.py."""
     return report_write.write_report(
-        workdirs, task="fer", sections=report_html.sections, main_score=report_html.main_score
+        workdirs,
+        task="fer",
+        sections=report_html.sections,
+        main_score=report_html.main_score,
+        score_of=report_html.score_of,
     )
 
 
-def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
+def predict(config, workdir: Path | str, *, weights: str | None, inputs: str) -> int:
     """Classifies the faces of pictures and videos into `workdir`; see fer_jax/predict/run.py."""
+    workdir = Path(workdir)
     from fer_jax.predict import run  # OpenCV: 0.2 s that no other mode needs
 
     return run.predict(config, workdir, weights=weights, inputs=inputs)

@@ -42,6 +42,7 @@ def export(folder, variables, *, config, identity, splits, temperature, result, 
       result: what eval.json holds.
       origin: JSON values of where it was made: command, git_commit, versions.
     """
+    folder = Path(folder)
     classes = identity["classes"]
     counts = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
     card = {
@@ -66,7 +67,7 @@ def export(folder, variables, *, config, identity, splits, temperature, result, 
     weights_lib.export(folder, variables, card, readme=readme)
 
 
-def shrink(classifier: Classifier, folder: Path, same_answers) -> list[str]:
+def shrink(classifier: Classifier, folder: Path | str, same_answers) -> list[str]:
     """Writes the weights again, kernels in 16 bits as far as that changes no answer.
 
     Args:
@@ -77,6 +78,7 @@ def shrink(classifier: Classifier, folder: Path, same_answers) -> list[str]:
     Returns:
       The names of the arrays that are in 16 bits.
     """
+    folder = Path(folder)
     flat = flatten_dict(classifier.variables, sep="/")
     half: list[str] = []
     kernels = [name for name in flat if name.endswith("/kernel")]
@@ -90,7 +92,7 @@ def shrink(classifier: Classifier, folder: Path, same_answers) -> list[str]:
     return half
 
 
-def load(folder: Path) -> Classifier:
+def load(folder: Path | str) -> Classifier:
     """The classifier of a folder, checked against this program.
 
     Raises:
@@ -98,6 +100,7 @@ def load(folder: Path) -> Classifier:
             preprocessing; or its classes are not those of its own config, in that order; or its
             model is not one of fer_jax/models.py with these arrays.
     """
+    folder = Path(folder)
     weights = weights_lib.load(folder)
     card = weights.card
 
@@ -151,8 +154,9 @@ def _check_history(folder, card):
         field(folder, data, name, kind, "config.data.")
 
 
-def choose(weights: str | None, workdir: Path) -> Path:
+def choose(weights: str | None, workdir: Path | str) -> Path:
     """The folder of --weights; else of the run in `workdir`; else the one that is shipped."""
+    workdir = Path(workdir)
     if weights:
         return Path(weights)
     return weights_lib.of_run(workdir) if is_run(workdir) else SHIPPED

@@ -144,8 +144,8 @@ def dropped(h, drop):
 
 
 def times(x, kernel):
-    """[..., D] @ [D, F], in bfloat16 with float32 sums where the kernel is bfloat16."""
-    return bfloat16.dot(x, kernel) if kernel.dtype == jnp.bfloat16 else x @ kernel
+    """[..., D] @ [D, F] in the dtype of x; with float32 sums where the kernel is bfloat16."""
+    return bfloat16.dot(x, kernel).astype(x.dtype) if kernel.dtype == jnp.bfloat16 else x @ kernel
 
 
 def project(params, x):

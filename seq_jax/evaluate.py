@@ -13,21 +13,22 @@ from seq_jax import analysis
 from seq_jax.attention_task import static_lengths
 from seq_jax.baselines import numbers
 from seq_jax.baselines import translate as translate_by_baselines
-from seq_jax.data import encode_pairs
+from seq_jax.data import encode_pairs, pairs_sha256
 from seq_jax.decode import greedy, markers
 from seq_jax.encoder_decoder import EncoderDecoder
 from seq_jax.filter import Pairs
 from seq_jax.report import tables as report
-from seq_jax.scores import token_scores, translation_scores
+from seq_jax.scores import chrf_counts, token_scores, translation_scores
 from seq_jax.task import arrays
 from seq_jax.text import UNK, Vocabulary, build_vocabulary, decode, encode
 from seq_jax.translator import Hypothesis, Search, best_texts, make_translate
 from train_jax import settings
 from train_jax.epoch import batches
+from train_jax.report.run import OUTCOMES
 from train_jax.report.table import as_text
 from train_jax.run.checkpoint import load_selected
 from train_jax.run.errors import UserError
-from train_jax.run.files import write_atomically
+from train_jax.run.files import write_arrays, write_atomically
 from train_jax.run.weights import halved
 
 
@@ -163,8 +164,9 @@ def sample(pairs, n) -> Pairs:
 
 
 def write_scores(workdir, what, dataset, translations, train=None):
-    """Scores {split: Translations}: writes eval.json, which is returned, and translations.tsv,
-    prints the table. With the `train` pairs the last split is analysed, see analysis.py.
+    """Scores {split: Translations}: writes eval.json, which is returned, outcomes.npz (what each
+    sentence adds to chrF++) and translations.tsv, prints the table. With the `train` pairs the last
+    split is analysed, see analysis.py.
 
     `what` says what made them, for the reader.
     """
@@ -172,6 +174,7 @@ def write_scores(workdir, what, dataset, translations, train=None):
         "data": dataset.name,
         "sha256": dataset.sha256,
         "scored": what,
+        "split_sha256": {name: pairs_sha256(t.pairs) for name, t in translations.items()},
         "splits": {name: scores_of(t) for name, t in translations.items()},
         "baselines": {name: baseline_scores(t) for name, t in translations.items() if t.baselines},
     }
@@ -182,6 +185,8 @@ def write_scores(workdir, what, dataset, translations, train=None):
         best = {n: t.baselines[n] for n in ("dictionary", "nearest_neighbour")}
         result["analysis"] = analysis.analyse(t.pairs, {"model": t.hypotheses, **best}, train)
     write_atomically(workdir / "eval.json", json.dumps(result, indent=1))
+    outcomes = {name: chrf_counts(t.hypotheses, t.pairs.target) for name, t in translations.items()}
+    write_arrays(workdir / OUTCOMES, **{name: c.astype(np.int32) for name, c in outcomes.items()})
     lines = ["split\tsource\treference\thypothesis"]
     for name, t in translations.items():
         lines += ["\t".join((name, *row)) for row in zip(*t.pairs, t.hypotheses, strict=True)]

@@ -1,6 +1,7 @@
 """What `launch.py --mode=` does for sentences, one function per mode."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ from train_jax.run.workdir import (
 )
 
 
-def train(config, workdir: Path, *, base: dict | None = None, init: str | None = None):
+def train(config, workdir: Path | str, *, base: dict | None = None, init: str | None = None):
     """Trains what the config says into `workdir`, then scores the best epoch and draws figures.
 
     `base`: see `write_config`. `init`: exported weights that a new run begins with.
@@ -51,8 +52,9 @@ def train(config, workdir: Path, *, base: dict | None = None, init: str | None =
     train_and_score(config, workdir, base=base, init=init)
 
 
-def train_and_score(config, workdir: Path, *, base=None, init=None):
+def train_and_score(config, workdir: Path | str, *, base=None, init=None):
     """As `train`; returns {split: Translations}."""
+    workdir = Path(workdir)
     check_settings(config)
     dataset, splits, vocabularies, model, task = prepare_run(config)
     if init:
@@ -86,13 +88,14 @@ def train_and_score(config, workdir: Path, *, base=None, init=None):
 
 def evaluate(
     config,
-    workdir: Path,
+    workdir: Path | str,
     inputs: str | None = None,
     weights: str | None = None,
     base: dict | None = None,
 ):
     """Scores the best checkpoint of `workdir` on every split, into eval.json; or that, or the
     exported `weights`, on the pairs of the file or folder `inputs` alone, which writes nothing."""
+    workdir = Path(workdir)
     if weights and not inputs:
         raise UserError(
             f"--mode=eval --weights={weights} needs --inputs=PAIRS, a file or folder of pairs: the "
@@ -123,7 +126,7 @@ def prepare_run(config):
 
 
 def translate(
-    config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
+    config, workdir: Path | str, inputs: str, weights: str | None = None, base: dict | None = None
 ) -> int:
     """Prints the translation of each line of `inputs`, see translate.answer.
 
@@ -147,7 +150,7 @@ def translate(
 
 
 def score_pairs(
-    config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
+    config, workdir: Path | str, inputs: str, weights: str | None = None, base: dict | None = None
 ):
     """Prints each pair of the file or folder `inputs` with its log-probability, in nats: LOG P, of
     so many TOKENS, source, target, with tabs between. A pair that is too long has none."""
@@ -167,8 +170,9 @@ def score_pairs(
         print(f"{value}\t{len(rows[1]) - 1}\t{source}\t{target}")
 
 
-def export(config, workdir: Path, *, weights: str | None):
+def export(config, workdir: Path | str, *, weights: str | None):
     """Writes `weights` as StableHLO; see seq_jax/export.py."""
+    workdir = Path(workdir)
     try:
         import flatbuffers  # noqa: F401, which jax.export needs
     except ModuleNotFoundError:
@@ -181,9 +185,10 @@ def export(config, workdir: Path, *, weights: str | None):
 
 
 def explain(
-    config, workdir: Path, inputs: str, weights: str | None = None, base: dict | None = None
+    config, workdir: Path | str, inputs: str, weights: str | None = None, base: dict | None = None
 ) -> int:
     """Draws the attention over each line of `inputs` into WORKDIR/figures/attention_LINE.png."""
+    workdir = Path(workdir)
     from seq_jax import explain as pictures  # matplotlib
 
     translator = load_translator(config, workdir, weights, base)
@@ -223,9 +228,10 @@ def read_pairs(config, inputs: str, punctuation: str) -> filter.Pairs:
 
 
 def load_translator(
-    config, workdir: Path, weights: str | None, base: dict | None = None
+    config, workdir: Path | str, weights: str | None, base: dict | None = None
 ) -> weights_lib.Translator:
     """See `translate`. UserError if what is there is damaged, or of another config."""
+    workdir = Path(workdir)
     search = search_of(config)
     if weights:
         return weights_lib.load(Path(weights), search)
@@ -245,20 +251,20 @@ def load_translator(
     )
 
 
-def read_identity(workdir: Path) -> dict:
+def read_identity(workdir: Path | str) -> dict:
     """What `make_task` said of the run. UserError if a field that is used here is damaged."""
     identity = read_config(workdir, updated)["identity"]
     for name, kind in {"tokens": int, "source_sha256": str, "target_sha256": str}.items():
         value = identity.get(name)
         if type(value) is not kind or (isinstance(value, int) and not 0 < value <= 10**6):
             raise UserError(
-                f"{workdir / 'config.json'}: identity.{name} is {value!r:.40}, expected a "
+                f"{Path(workdir, 'config.json')}: identity.{name} is {value!r:.40}, expected a "
                 f"{kind.__name__} as --mode=train wrote it"
             )
     return identity
 
 
-def read_vocabularies(workdir: Path, identity: dict, languages) -> Vocabularies:
+def read_vocabularies(workdir: Path | str, identity: dict, languages) -> Vocabularies:
     """Those that the run wrote. UserError if they are not there, or are those of another run."""
     hashes = (identity[f"{name}_sha256"] for name in Vocabularies._fields)
     return Vocabularies(
@@ -269,13 +275,14 @@ def read_vocabularies(workdir: Path, identity: dict, languages) -> Vocabularies:
     )
 
 
-def vocabulary_path(workdir: Path, code: str) -> Path:
+def vocabulary_path(workdir: Path | str, code: str) -> Path:
     """vocabulary_english.json of the language en."""
-    return workdir / f"vocabulary_{name_of(code).lower()}.json"
+    return Path(workdir, f"vocabulary_{name_of(code).lower()}.json")
 
 
-def explore_corpus(config, workdir: Path):
+def explore_corpus(config, workdir: Path | str):
     """Prints what the corpus looks like and what the config's filter keeps of it; draws it."""
+    workdir = Path(workdir)
     c = config.data
     source = corpus.find(c.path, c.languages, c.columns)
     lines = corpus.read(source, skip_empty=c.skip_empty, title="counting words")
@@ -286,11 +293,12 @@ def explore_corpus(config, workdir: Path):
     print(filter.describe(load_splits(config)[0].report))
 
 
-def cross_validate(config, workdir: Path, *, base: dict | None = None):
+def cross_validate(config, workdir: Path | str, *, base: dict | None = None):
     """Trains every fold into `workdir`/fold0 ... and scores all their test parts together.
 
     Every pair is translated once, by a model that did not train on it. Continues as `train` does.
     """
+    workdir = Path(workdir)
     folds = config.data.folds
     if folds < 2:
         raise UserError(
@@ -308,13 +316,14 @@ def cross_validate(config, workdir: Path, *, base: dict | None = None):
         write_scores(workdir, f"all {folds} folds", dataset, {"test": pool(translations)})
 
 
-def write_report(workdirs: list[Path]) -> Path:
+def write_report(workdirs: Sequence[Path | str]) -> Path:
     """Writes report.html of a run, or comparison.html of several; see train_jax/report/write.py."""
     return report_write.write_report(
         workdirs,
         task="seq",
         sections=report_html.sections,
         main_score=report_html.main_score,
+        score_of=report_html.score_of,
         fonts=report_html.fonts(workdirs),
         update=updated,
     )

@@ -35,9 +35,11 @@ def step(cell, params, carry, x, mask=None):
     """One step of a stream: (carry, x f32[B, D], mask f32[B]) -> (carry, output f32[B, H]).
 
     Pure; feeding it the steps of a sequence one by one equals `scan`. Start with
-    `cells.zero_carry`.
+    `cells.zero_carry`. ValueError as `scan`.
     """
-    mask = None if mask is None else mask.astype(bool)[:, None]
+    mask = None if mask is None else mask[:, None]
+    check_shapes(cell, params, x[:, None], carry, mask)
+    mask = None if mask is None else mask.astype(bool)
     return advance(cell, params, carry, cells.project(params, only_real(x, mask)), mask, None)
 
 
@@ -112,23 +114,27 @@ def advance(cell, params, carry, projected, mask, drop):
 
 
 def check_shapes(cell, params, x, carry, mask):
-    """The initial carry. Raises ValueError, naming the shapes or dtypes, if arrays do not fit."""
+    """The initial carry. Raises ValueError, naming the shapes or dtypes, if arrays do not fit: all
+    have one dtype, but that kernels may be bfloat16 where all else is float32."""
     units = params["recurrent_kernel"].shape[0]
     if x.ndim != 3 or x.shape[2] != params["kernel"].shape[0]:
         raise ValueError(f"x must be [B, T, {params['kernel'].shape[0]}], got {x.shape}")
-    if x.dtype != params["bias"].dtype:
-        raise ValueError(
-            f"x is {x.dtype} and the parameters are {params['bias'].dtype}: give one dtype to both"
-        )
+    for name, array in params.items():
+        rounded = name in KERNELS and x.dtype == jnp.float32 and array.dtype == jnp.bfloat16
+        if array.dtype != x.dtype and not rounded:
+            raise ValueError(f"x is {x.dtype} and {name} is {array.dtype}: give one dtype to both")
     if mask is not None and mask.shape != x.shape[:2]:
         raise ValueError(f"mask must be [B, T] = {x.shape[:2]}, got {mask.shape}")
     if carry is None:
         return cells.zero_carry(cell, x.shape[0], units, x.dtype)
-    if not isinstance(carry, cell.carry) or any(c.shape != (len(x), units) for c in carry):
-        found = (type(carry).__name__, *(c.shape for c in jax.tree.leaves(carry)))
+    if not isinstance(carry, cell.carry) or any(jnp.shape(c) != (len(x), units) for c in carry):
+        found = (type(carry).__name__, *map(jnp.shape, jax.tree.leaves(carry)))
         raise ValueError(f"carry must be {cell.carry.__name__} of {len(x), units}, got {found}")
-    if any(c.dtype != x.dtype for c in carry):
-        raise ValueError(f"carry is {carry.h.dtype} and x is {x.dtype}: give one dtype to both")
+    for name, array in carry._asdict().items():
+        if array.dtype != x.dtype:
+            raise ValueError(
+                f"{name} of the carry is {array.dtype} and x is {x.dtype}: give one dtype to both"
+            )
     return carry
 
 

@@ -4,17 +4,17 @@ Letters: N sentences, T tokens with <start> and <end> where they are used.
 Every interval is a 95 % one.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
 from seq_jax.text import END, PAD, START, UNK, Vocabulary
-from train_jax.metrics import wilson_interval
+from train_jax.metrics import bootstrap_interval, wilson_interval
 
-RESAMPLES = 1000
-SEED = 0  # one for all, so that two models on the same sentences meet the same resamples
+CHRF_PP = CHRF(word_order=2)
 
 
 def token_scores(predicted, target, vocabulary: Vocabulary) -> dict:
@@ -84,14 +84,9 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
     # force: the text is meant to be in tokens, so no warning about that
     bleu = BLEU(tokenize="intl", effective_order=n == 1, force=True)
     signatures = {}
-    for name, metric in (("chrf++", CHRF(word_order=2)), ("bleu", bleu)):
-        # Private methods, by which sacrebleu does its own bootstrap; that one gives only the
-        # mean of the resamples and half a width.
-        counts = np.array(metric._extract_corpus_statistics(hypotheses, [references]))
-
-        def score(sums, metric=metric):
-            return float(metric._compute_score_from_stats(sums.tolist()).score)
-
+    for name, metric in (("chrf++", CHRF_PP), ("bleu", bleu)):
+        counts = _counts(metric, hypotheses, references)
+        score = functools.partial(_score_of, metric)
         scores[name] = score(counts.sum(0))
         scores[f"{name}_ci95"] = bootstrap_interval(counts, score)
         if name == "bleu" and n > 1 and max(len(r.split()) for r in references) < 4:
@@ -102,21 +97,26 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """chrF++ of the whole corpus (Popovic 2017), in [0, 100]."""
-    return CHRF(word_order=2).corpus_score(hypotheses, [references]).score
+    return CHRF_PP.corpus_score(hypotheses, [references]).score
 
 
-def bootstrap_interval(counts, score: Callable[[np.ndarray], float]) -> list[float]:
-    """The percentile interval of a score over sentences (Efron 1979; Koehn 2004 for BLEU).
+def chrf_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """i64[N, 24]: for n-grams of 1 to 6 letters and of 1 and 2 words, how many of them the
+    translation has, the reference has, and both; of whose sums `chrf_of` makes chrF++."""
+    return _counts(CHRF_PP, hypotheses, references)
 
-    Sentences are drawn, since the tokens of one are not independent of each other.
 
-    Args:
-        counts: i64[N, K], what each sentence adds to the score.
-        score: of their sums, i64[K].
-    """
-    rng = np.random.default_rng(SEED)
-    n = len(counts)
-    scores = [
-        score(np.bincount(rng.integers(n, size=n), minlength=n) @ counts) for _ in range(RESAMPLES)
-    ]
-    return np.percentile(scores, [2.5, 97.5]).tolist()
+def chrf_of(sums) -> float:
+    """chrF++ in [0, 100] of sentences whose `chrf_counts` add up to `sums`, i64[24]."""
+    return _score_of(CHRF_PP, sums)
+
+
+def _counts(metric, hypotheses, references) -> np.ndarray:
+    """i64[N, K], what each sentence adds to a score of sacrebleu."""
+    # Private methods, by which sacrebleu does its own bootstrap; that one gives only the mean of
+    # the resamples and half a width.
+    return np.array(metric._extract_corpus_statistics(hypotheses, [references]))
+
+
+def _score_of(metric, sums) -> float:
+    return float(metric._compute_score_from_stats(sums.tolist()).score)

@@ -67,6 +67,7 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
         train_jax.run.weights.halved.
       origin: JSON values of where it was made: command, git_commit, versions.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for side, vocabulary in zip(SIDES, vocabularies, strict=True):
         write_vocabulary(folder / f"{side}.json", vocabulary)

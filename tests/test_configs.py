@@ -230,7 +230,7 @@ def test_every_task_has_its_two_steps():
 
 @pytest.mark.parametrize("name", of_task("seq"))
 def test_two_steps_on_sentences_and_the_scores(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("seq_jax.scores.RESAMPLES", 20)
+    monkeypatch.setattr("train_jax.metrics.RESAMPLES", 20)
     # after two steps nearly all tokens are as likely, and half of the digits decide
     monkeypatch.setattr("seq_jax.evaluate.halved", lambda variables: variables)
     config = get_config(name)

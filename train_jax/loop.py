@@ -33,7 +33,7 @@ from train_jax.settings import Settings
 from train_jax.task import Task
 
 
-def fit(task: Task, settings: Settings, *, workdir: Path) -> list[dict]:
+def fit(task: Task, settings: Settings, *, workdir: Path | str) -> list[dict]:
     """Trains until `settings.epochs` or early stopping; continues what `workdir` holds.
 
     Args:

@@ -5,11 +5,15 @@ B = rows of a batch, N = examples of a split, K = classes.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+RESAMPLES = 1000
+SEED = 0  # one for all, so that two models on the same examples meet the same resamples
 
 
 class TotalAndCount(NamedTuple):
@@ -63,6 +67,23 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def bootstrap_interval(counts, score: Callable[[np.ndarray], float]) -> list[float]:
+    """The 95 % percentile interval of a score over examples (Efron 1979; Koehn 2004 for BLEU).
+
+    Whole examples are drawn: the tokens of a sentence are not independent of each other.
+
+    Args:
+      counts: [N, K], what each example adds to the score.
+      score: of their sums, [K].
+    """
+    rng = np.random.default_rng(SEED)
+    n = len(counts)
+    scores = [
+        score(np.bincount(rng.integers(n, size=n), minlength=n) @ counts) for _ in range(RESAMPLES)
+    ]
+    return np.percentile(scores, [2.5, 97.5]).tolist()
 
 
 def reliability(probabilities, labels, bins: int = 15) -> list[dict]:

@@ -21,6 +21,11 @@ def main_score(result: dict) -> Score:
     return Score(f"accuracy on {name}", s["n"], s["accuracy"], low, high, s["majority"], 4)
 
 
+def score_of(sums, n: int) -> float:
+    """Accuracy on n images from the sum of their outcomes, f[1]."""
+    return float(sums[0]) / n
+
+
 def sections(run: Run) -> list[Section]:
     """Scores, confusion, recall, reliability, mistakes of eval.json and mistakes.json."""
     if not run.scores:
@@ -66,7 +71,7 @@ def recall(name, scores, classes):
     figure = new_figure(5.2, 0.9 + 0.3 * len(classes))
     axes = figure.subplots()
     places = range(len(classes))
-    axes.barh(places, shares, 0.75, xerr=errors, error_kw={"lw": 1, "ecolor": "dimgrey"})
+    axes.barh(places, shares, 0.75, xerr=errors, error_kw={"lw": 1, "ecolor": "black"})
     axes.set_yticks(places, classes)
     told = axes.twinx()  # shares the bars' places: what was found of how many
     told.set_yticks(places, [f"{h:,} of {n:,}" for h, n in zip(hits, counts, strict=True)])

@@ -105,7 +105,7 @@ def draw_confusion(axes, name: str, scores: dict, classes) -> None:
         axes.text(
             column, row, f"{100 * share[row, column]:.0f} %\n{count}" if count else "0",
             ha="center", va="center", fontsize=8,
-            color="white" if share[row, column] > 0.5 else ON_LIGHT,
+            color="white" if share[row, column] > 0.6 else ON_LIGHT,
         )  # fmt: skip
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     axes.set_yticks(range(len(classes)), classes)

@@ -1,5 +1,6 @@
 """The sections of report.html that only sentences have."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from seq_jax.columns import name_of
@@ -7,6 +8,7 @@ from seq_jax.corpus import LANGUAGES
 from seq_jax.fonts import FONTS, font_file
 from seq_jax.report import tables
 from seq_jax.report.tables import shown
+from seq_jax.scores import chrf_of
 from train_jax.report.figure import new_figure, svg, tick_whole_numbers
 from train_jax.report.page import Font, Picture, Pictures, Section, Text, font_uri
 from train_jax.report.run import Run, Score
@@ -25,6 +27,12 @@ def main_score(result: dict) -> Score:
     best = max((b["chrf++"] for b in baselines.values()), default=float("nan"))
     low, high = s["chrf++_ci95"]
     return Score(f"chrF++ on {name}", s["n"], s["chrf++"], low, high, best, 1)
+
+
+def score_of(sums, n: int) -> float:
+    """chrF++ of n sentences from the sum of their outcomes, i[24]."""
+    del n
+    return chrf_of(sums)
 
 
 def sections(run: Run) -> list[Section]:
@@ -128,7 +136,7 @@ def languages_of(config: dict) -> tuple[str, str]:
     return tuple(config.get("data", {}).get("languages", LANGUAGES))
 
 
-def fonts(workdirs: list[Path]) -> list[Font]:
+def fonts(workdirs: Sequence[Path | str]) -> list[Font]:
     """Those of the languages of the runs."""
     codes = {code for w in workdirs for code in languages_of(read_config(w)["config"])}
     found = []

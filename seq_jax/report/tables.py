@@ -4,8 +4,8 @@ from seq_jax.filter import describe as describe_filter
 from seq_jax.text import unknown_words
 from train_jax.report.table import Table
 
-DIGITS = {"token_accuracy": 3, "chrf++": 1, "bleu": 1, "exact_match": 3}
-METRICS = ("token accuracy", "chrF++", "BLEU", "exact match")
+DIGITS = {"chrf++": 1, "bleu": 1, "exact_match": 3, "token_accuracy": 3}
+METRICS = ("chrF++", "BLEU", "exact match", "token accuracy")
 NOTE = (
     "Token accuracy: of words and <end>, at their places. PAD counted: the original study's own "
     "metric, accuracy over every position, <start> and <PAD> included. Rows with a colon are "

@@ -144,11 +144,13 @@ def test_metrics_csv(run):
 
 def test_eval_json_has_the_keys_of_the_issue(run):
     assert set(run.eval) == {
-        "data", "sha256", "classes", "weights", "epoch", "tta", "temperature", "splits", "clean",
-        "no_near_twins", "reliability",
+        "data", "sha256", "split_sha256", "classes", "weights", "epoch", "tta", "temperature",
+        "splits", "clean", "no_near_twins", "reliability",
     }  # fmt: skip
     assert run.eval["data"] == "fer2013" and run.eval["tta"] == "none"
     assert run.eval["sha256"] == run.dataset.sha256
+    hashes = run.eval["split_sha256"]
+    assert list(hashes) == list(run.eval["splits"]) and len({*hashes.values()}) == 3
     assert list(run.eval["splits"]) == ["train", "valid", "PublicTest"]
     assert list(run.eval["clean"]) == ["valid", "PublicTest"]
     parts = [run.eval[name] for name in ("splits", "clean", "no_near_twins")]
@@ -452,7 +454,7 @@ def test_other_training_images_are_not_called_validation(run, tmp_path, monkeypa
 def test_export_in_half_the_bytes_as_far_as_no_answer_changes(run, copy, monkeypatch):
     """A kernel of which the answers depend on the last bits stays as it is."""
     source = weights.load(copy / "export")
-    modes.shrink(make_config(), copy.parent / "half", weights=str(copy / "export"))
+    modes.shrink(make_config(), str(copy.parent / "half"), weights=str(copy / "export"))
     small = weights.load(copy.parent / "half")
     assert (small.folder / "README.md").read_text().startswith("# half: ")
     assert "float16" in str(small.card["arrays"]) and small.temperature == source.temperature

@@ -50,7 +50,7 @@ def run(tmp_path_factory, optax_types):
     workdir, dataset = tmp_path_factory.mktemp("folds") / "run", with_twins()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda path, *_: dataset)
-        modes.cross_validate(fold_config(), workdir)
+        modes.cross_validate(fold_config(), str(workdir))
         yield SimpleNamespace(workdir=workdir, train=dataset.splits["train"], dataset=dataset)
 
 

@@ -263,7 +263,7 @@ def test_three_classes_of_drawn_rgb_pictures_from_end_to_end(tmp_path, capsys):
     config.augment.zoom, config.schedule.learning_rate = 0.0, 3e-3
     run = tmp_path / "run"
     with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats and integers
-        modes.train(config, run)
+        modes.train(config, str(run))  # here and below: folders may be str
     said = capsys.readouterr().out
     classes = ["circle", "Square", "ತ್ರಿಕೋನ"]
     assert "own_data" in said and "'README.md'" in said and "FER" not in said
@@ -280,13 +280,13 @@ def test_three_classes_of_drawn_rgb_pictures_from_end_to_end(tmp_path, capsys):
 
     # scored again by the weights alone: the classes and the split are those of the card
     config.data.split_seed, config.data.test_fraction = 5, 0.5
-    modes.evaluate(config, tmp_path / "again", weights=str(run / "export"))
+    modes.evaluate(config, str(tmp_path / "again"), weights=str(run / "export"))
     again = json.loads((tmp_path / "again" / "eval.json").read_text())
     assert again["splits"]["test"]["confusion"] == result["splits"]["test"]["confusion"]
     assert again["classes"] == classes
 
     # the report
-    page = modes.write_report([run]).read_text()
+    page = modes.write_report([str(run)]).read_text()
     assert "own_data" in page and "ತ್ರಿಕೋನ" in page
 
     # predictions and explanations
@@ -296,17 +296,17 @@ def test_three_classes_of_drawn_rgb_pictures_from_end_to_end(tmp_path, capsys):
         (tmp_path / f"{name}.png").write_bytes(draw_shape(name, rng))
     config.predict.detector, config.predict.threshold = "none", 0.0
     weights = str(run / "export")
-    assert modes.predict(config, tmp_path / "p", weights=weights, inputs=",".join(inputs)) == 0
+    assert modes.predict(config, f"{tmp_path}/p", weights=weights, inputs=",".join(inputs)) == 0
     header, *rows = (tmp_path / "p" / "predictions.csv").read_text().splitlines()
     assert ",".join(["class", *classes]) in header
     lines = (tmp_path / "p" / "predictions.jsonl").read_text().splitlines()
     answers = [json.loads(line) for line in lines]
     assert len(rows) == 3 and sum(a["class"] == n for a, n in zip(answers, SHAPES, strict=True)) > 1
     assert [*answers[0]["probabilities"]] == classes
-    assert modes.explain(config, tmp_path / "e", weights=weights, inputs=inputs[0]) == 0
+    assert modes.explain(config, f"{tmp_path}/e", weights=weights, inputs=inputs[0]) == 0
     (explained,) = json.loads((tmp_path / "e" / "explain.json").read_text())
     assert [*explained["probabilities"]] == classes
-    modes.explore(config, tmp_path / "explored")
+    modes.explore(config, str(tmp_path / "explored"))
     counts = json.loads((tmp_path / "explored" / "explore.json").read_text())["counts"]
     assert [*counts["train"]] == classes
 

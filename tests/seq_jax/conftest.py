@@ -7,5 +7,5 @@ import pytest
 def quick_scores(optax_types):
     """Intervals from 20 resamples; and optax may train."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seq_jax.scores.RESAMPLES", 20)
+        patch.setattr("train_jax.metrics.RESAMPLES", 20)
         yield

@@ -435,15 +435,15 @@ def test_another_language_end_to_end_with_nothing_named_kannada(tmp_path, capsys
         path, train__epochs=1, data__languages=("en", code), data__target_script=script
     )
     run, out = tmp_path / "run", []
-    modes.explore_corpus(config, tmp_path / "look")
-    modes.train(config, run)
-    modes.evaluate(config, run)
-    modes.evaluate(config, run, inputs=str(path))
-    modes.score_pairs(config, run, str(path))
-    assert modes.translate(config, run, "i see rice") == 0
+    modes.explore_corpus(config, str(tmp_path / "look"))
+    modes.train(config, str(run))  # here and below: folders may be str
+    modes.evaluate(config, str(run))
+    modes.evaluate(config, str(run), inputs=str(path))
+    modes.score_pairs(config, str(run), str(path))
+    assert modes.translate(config, str(run), "i see rice") == 0
     if find_spec("manimgx_fonts"):
-        modes.explain(config, run, "i see rice")
-    page = modes.write_report([run]).read_text("utf-8")
+        modes.explain(config, str(run), "i see rice")
+    page = modes.write_report([str(run)]).read_text("utf-8")
     out += [*capsys.readouterr(), *re.sub('base64,[^"]*', "", page).split("the whole config")]
     out.append((run / "export" / "README.md").read_text("utf-8"))
     out += [f.name for f in tmp_path.rglob("*")]

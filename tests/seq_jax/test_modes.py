@@ -5,6 +5,7 @@ falls; the config calls the epoch with the highest val_loss the best one, so tha
 the last.
 """
 
+import functools
 import io
 import json
 import shutil
@@ -15,9 +16,11 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from sacrebleu.metrics import CHRF
 
 from configs import seq_base
 from seq_jax import baselines, modes, task
+from seq_jax.report import page
 from seq_jax.scores import translation_scores
 from seq_jax.text import from_json
 from train_jax.run.checkpoint import Checkpoints
@@ -166,7 +169,9 @@ def by_hand(run, sentences):
 
 
 def test_eval_json_by_hand(run):
-    assert set(run.eval) == {"data", "sha256", "scored", "splits", "baselines", "verdict"}
+    assert set(run.eval) == {
+        "data", "sha256", "split_sha256", "scored", "splits", "baselines", "verdict",
+    }  # fmt: skip
     assert list(run.eval["splits"]) == ["train", "valid", "test"]
     found = translations(run.workdir)
     for name, pairs in run.splits.items():
@@ -179,6 +184,19 @@ def test_eval_json_by_hand(run):
         assert {key: scores[key] for key in expected} == expected
     assert sum(len(rows) for rows in found.values()) == 60
     assert len({said for _, _, said in found["train"]}) > 5  # or these tests would show little
+
+
+def test_what_each_sentence_adds_to_the_score_is_kept(run):
+    with np.load(run.workdir / "outcomes.npz") as found:
+        assert list(found) == ["train", "valid", "test"]
+        for name, rows in translations(run.workdir).items():
+            _, references, said = zip(*rows, strict=True)
+            score_of = functools.partial(page.score_of, n=len(rows))
+            assert score_of(found[name].sum(0)) == run.eval["splits"][name]["chrf++"]
+            for counts, hypothesis, reference in zip(found[name], said, references, strict=True):
+                alone = CHRF(word_order=2).corpus_score([hypothesis], [[reference]]).score
+                assert page.score_of(counts, 1) == alone
+    assert len({*run.eval["split_sha256"].values()}) == 3
 
 
 def test_baselines_are_fit_on_train_and_stand_next_to_each_other_split(run):
@@ -420,7 +438,7 @@ def test_explore(run, tmp_path, capsys):
 def folds(run, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("folds") / "run"
     config = make_config(run.path, data__folds=3, train__epochs=2)
-    modes.cross_validate(config, workdir)
+    modes.cross_validate(config, str(workdir))
     return SimpleNamespace(config=config, workdir=workdir)
 
 

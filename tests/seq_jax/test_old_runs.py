@@ -54,7 +54,7 @@ def test_an_old_run_translates_continues_and_is_reported(tmp_path, capsys):
     config.model.units = config.model.dense = config.model.embedding = 4
     config.train.epochs = 1
     with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seq_jax.scores.RESAMPLES", 20)
+        patch.setattr("train_jax.metrics.RESAMPLES", 20)
         modes.train(config, tmp_path / "run")
         old = shutil.copytree(tmp_path / "run", tmp_path / "old")
         record = read_config(old)

@@ -408,11 +408,39 @@ def test_mixed_dtypes_are_named():
     cell = cells.make_cell("lstm")
     params = recurrent.init_params(cell, jax.random.key(0), D, H)
     x = jnp.zeros((B, T, D))
-    with pytest.raises(ValueError, match="x is bfloat16 and the parameters are float32"):
+    with pytest.raises(ValueError, match="x is bfloat16 and bias is float32|and kernel is float32"):
         recurrent.scan(cell, params, x.astype(jnp.bfloat16))
-    carry = cells.zero_carry(cell, B, H, jnp.float16)
-    with pytest.raises(ValueError, match="carry is float16 and x is float32"):
-        recurrent.scan(cell, params, x, carry=carry)
+    half = params | {"recurrent_kernel": params["recurrent_kernel"].astype(jnp.float16)}
+    with pytest.raises(ValueError, match="x is float32 and recurrent_kernel is float16"):
+        recurrent.scan(cell, half, x)
+    carry = cells.zero_carry(cell, B, H, jnp.float32)
+    for name in ("c", "h"):
+        wrong = carry._replace(**{name: getattr(carry, name).astype(jnp.float16)})
+        for call in (
+            lambda wrong: recurrent.scan(cell, params, x, carry=wrong),
+            lambda wrong: recurrent.step(cell, params, wrong, x[:, 0]),
+        ):
+            with pytest.raises(ValueError, match=f"{name} of the carry is float16 and x is float3"):
+                call(wrong)
+    with pytest.raises(ValueError, match="carry must be LSTMCarry of .*got .'LSTMCarry', .., .."):
+        recurrent.scan(cell, params, x, carry=cells.LSTMCarry(0.0, 0.0))
+    with pytest.raises(ValueError, match="carry must be LSTMCarry of .*GRUCarry"):
+        recurrent.step(cell, params, cells.zero_carry(cells.GRU, B, H), x[:, 0])
+
+
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_all_in_bfloat16_is_near_float32(name):
+    cell = cells.make_cell(name)
+    params = recurrent.init_params(cell, jax.random.key(0), D, H)
+    x = jax.random.normal(jax.random.key(1), (B, T, D))
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, x))
+    carry, y = recurrent.scan(cell, *half, mask=MASK)
+    expected_carry, expected = recurrent.scan(cell, params, x, mask=MASK)
+    assert {a.dtype for a in (y, *carry)} == {jnp.dtype(jnp.bfloat16)}
+    for found, other in zip((y, *carry), (expected, *expected_carry), strict=True):
+        # 8 bits of mantissa, T steps
+        np.testing.assert_allclose(found.astype(jnp.float32), other, atol=0.03)
+    assert np.abs(expected).max() > 0.3
 
 
 def test_a_wrong_carry_of_bidirectional_is_named():

@@ -1,9 +1,11 @@
 """Several runs of one task next to each other, as one page."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from train_jax.metrics import bootstrap_interval
 from train_jax.report.figure import explain_lines, new_figure, svg, tick_whole_numbers
 from train_jax.report.page import Picture, Pictures, Section, Text
 from train_jax.report.run import Run, Score, best_epoch, parameters
@@ -11,89 +13,125 @@ from train_jax.report.table import Table
 from train_jax.run.log import duration
 from train_jax.run.workdir import differences
 
+# the sum of the outcomes of n examples, see Run.outcomes, and n -> the main score of these
+ScoreOf = Callable[[np.ndarray, int], float]
 
-def comparison(runs: list[Run], scores: list[Score | None]) -> list[Section]:
-    """Sections: the scores, how the settings differ, the curves. `scores` are those of `runs`."""
+
+def comparison(runs: list[Run], scores: list[Score | None], score_of: ScoreOf) -> list[Section]:
+    """Sections: the scores, how the settings differ, the curves. `scores` are those of `runs`;
+    `score_of` see `paired`."""
+    table_of_scores = table(runs, scores, score_of)
     return [
-        Section("Scores", [*warnings(runs), table(runs, scores), *score_picture(runs, scores)]),
+        Section("Scores", [*warnings(runs), table_of_scores, *score_picture(runs, scores)]),
         Section("What differs", settings(runs)),
+        Section("Training", [trainings(runs, scores)]),
         Section("History", histories(runs)),
     ]
 
 
-def table(runs, scores) -> Table:
+def table(runs, scores, score_of) -> Table:
     """A row for each run, the best score first; the second column is what a phone shows beside the
     name. Differences are from the run that is named first."""
-    order = sorted(range(len(runs)), key=lambda i: -(scores[i].value if scores[i] else -1))
-    monitor = {run.config["checkpoint"]["monitor"] for run in runs}
-    pairs = [paired(runs[0], run) for run in runs]
-    told_apart = [f"minus {runs[0].name} [95 %]"] if any(pairs[1:]) else []
-    header = ["run", "score [95 %]", *told_apart, "baseline", "n", "parameters", "epochs",
-              "best epoch", *sorted(monitor), "time"]  # fmt: skip
+    pairs = [None, *(paired(runs[0], run, score_of) for run in runs[1:])]
+    told_apart = [f"minus {runs[0].name} [95 %]", "better", "worse"] if any(pairs) else []
+    header = ["run", "score [95 %]", *told_apart, "baseline", "n"]
     rows = []
-    for i in order:
-        run, score, best = runs[i], scores[i], best_epoch(runs[i])
-        values = [f"{run.history[best - 1][m]:.4f}" if best else "-" for m in sorted(monitor)]
-        against = (
-            [score.text(), f"{score.baseline:.{score.digits}f}", f"{score.n:,}"]
-            if score
-            else ["not scored", "-", "-"]
-        )
-        pair = pairs[i] if i else None
-        difference = [pair.text() if pair else "-"] * len(told_apart)
-        seconds = duration(sum(row["seconds"] for row in run.history))
-        rows.append(
-            [run.name, against[0], *difference, *against[1:], parameters(run),
-             str(len(run.history)), str(best or "-"), *values, seconds]
-        )  # fmt: skip
+    for run, score, pair in ranked(runs, scores, pairs):
+        cells = [score.text()] if score else ["not scored"]
+        if told_apart:
+            cells += pair.cells(max(score.digits, 2)) if pair else ["-", "-", "-"]
+        cells += [f"{score.baseline:.{score.digits}f}", f"{score.n:,}"] if score else ["-", "-"]
+        rows.append([run.name, *cells])
     named = sorted({score.name for score in scores if score})
     note = f"Score: {', '.join(named) or 'none yet'}."
     if told_apart:
-        n = next(pair.n for pair in pairs[1:] if pair)
+        n = next(pair.n for pair in pairs if pair)
         note += (
-            f" Minus {runs[0].name}: the mean difference on the same {n:,} examples, whose paired "
-            "interval (normal approximation) is narrower than those of the two scores. An interval "
-            "that holds 0 tells no difference; each training with another seed differs, too."
+            f" Minus {runs[0].name}: the difference on the same {n:,} examples, whose interval "
+            "(paired bootstrap) is narrower than those of the two scores, and how many examples "
+            "score better and worse. An interval that holds 0 tells no difference; each training "
+            "with another seed differs, too."
         )
     return Table(header, rows, range(1, len(header)), note)
 
 
+def ranked(runs, scores, others) -> list[tuple]:
+    """(run, score, other) of each run, the best score first, what is not scored last."""
+    rows = list(zip(runs, scores, others, strict=True))
+    return sorted(rows, key=lambda row: -(row[1].value if row[1] else -1))
+
+
+def trainings(runs, scores) -> Table:
+    """How long each run was trained, and what it is chosen by, in the order of `table`."""
+    monitors = sorted({run.config["checkpoint"]["monitor"] for run in runs})
+    header = ["run", "parameters", "epochs", "best epoch", *monitors, "time"]
+    rows = []
+    for run, *_ in ranked(runs, scores, runs):
+        best = best_epoch(run)
+        row = run.history[best - 1] if best else {}
+        values = [f"{row[m]:.4f}" if m in row else "-" for m in monitors]
+        seconds = duration(sum(row["seconds"] for row in run.history))
+        counts = [parameters(run), str(len(run.history)), str(best or "-")]
+        rows.append([run.name, *counts, *values, seconds])
+    return Table(header, rows, range(1, len(header)))
+
+
 class Paired(NamedTuple):
-    """The mean of b - a over the examples that both were scored on, with its 95 % interval."""
+    """b - a, of two scores on the same examples, with its 95 % interval."""
 
     n: int
-    mean: float
-    half: float  # width of the interval
-    better: int  # examples on which b scores higher
+    difference: float
+    low: float
+    high: float
+    better: int  # examples on which b alone scores higher
     worse: int
 
-    def text(self) -> str:
-        low, high = self.mean - self.half, self.mean + self.half
-        return (
-            f"{self.mean:+.4f} [{low:+.4f}, {high:+.4f}] ({self.better:,} better, "
-            f"{self.worse:,} worse)"
-        )
+    def cells(self, digits: int) -> list[str]:
+        difference, low, high = (f"{x:+.{digits}f}" for x in (self.difference, self.low, self.high))
+        return [f"{difference} [{low}, {high}]", f"{self.better:,}", f"{self.worse:,}"]
 
 
-def paired(a: Run, b: Run) -> Paired | None:
-    """b - a on the last split; None unless both runs tell the scores of the same examples."""
-    if not a.scores or not b.scores or a.scores["sha256"] != b.scores["sha256"]:
+def paired(a: Run, b: Run, score_of: ScoreOf) -> Paired | None:
+    """b - a on the last split; None unless both runs tell what the same examples gave.
+
+    The interval is that of a bootstrap in which both runs are scored on the examples that are drawn
+    (Koehn 2004). `score_of`: (the sum of the outcomes of n examples, n) -> their score.
+    """
+    if scored_on(a) is None or scored_on(a) != scored_on(b):
         return None
-    split = list(b.scores["splits"])[-1]
-    first, second = (run.outcomes.get(split) for run in (a, b))
-    if first is None or second is None or first.shape != second.shape or len(first) < 2:
+    split, _ = scored_on(b)
+    if any(split not in run.outcomes for run in (a, b)):
         return None
-    difference = second.astype(np.float64) - first
-    half = 1.96 * float(difference.std(ddof=1)) / len(difference) ** 0.5
+    rows = [run.outcomes[split].reshape(len(run.outcomes[split]), -1) for run in (a, b)]
+    if rows[0].shape != rows[1].shape:
+        return None
+    both, n = np.stack(rows, 1), len(rows[0])  # [N, 2, K]
+
+    def difference(sums, n=n):
+        first, second = sums.reshape(both.shape[1:])
+        return float(score_of(second, n) - score_of(first, n))
+
+    low, high = bootstrap_interval(both.reshape(n, -1), difference)
+    each = np.array([difference(example, 1) for example in both])
     return Paired(
-        len(difference), float(difference.mean()), half,
-        int((difference > 0).sum()), int((difference < 0).sum()),
-    )  # fmt: skip
+        n, difference(both.sum(0)), low, high, int((each > 0).sum()), int((each < 0).sum())
+    )
+
+
+def scored_on(run: Run) -> tuple[str, str] | None:
+    """The last split, which the main score is of, and the hash of its examples; None where the run
+    does not tell: it is not scored, or was before 2026-11-27."""
+    if not run.scores or "split_sha256" not in run.scores:
+        return None
+    return list(run.scores["split_sha256"].items())[-1]
 
 
 def warnings(runs) -> list[Text]:
     """What makes the scores hard to compare."""
-    hashes = {(run.scores or {}).get("sha256") for run in runs} - {None}
+    scored = [run for run in runs if run.scores]
+    hashes: set = {scored_on(run) for run in scored}
+    if None in hashes:
+        hashes = {run.scores["sha256"] for run in scored}
     trained = {
         str({k: v for k, v in run.record["identity"].items() if "sha256" in k}) for run in runs
     }
@@ -153,13 +191,15 @@ def histories(runs) -> list:
         figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
         for number, run in enumerate(with_rows):
+            if f"val_{name}" not in run.history[0]:  # of another kind of model
+                continue
             epochs = [row["epoch"] for row in run.history]
             color = f"C{number % 10}"
             axes.plot(epochs, [row[name] for row in run.history], ":", color=color)
             axes.plot(
                 epochs, [row[f"val_{name}"] for row in run.history], color=color, label=run.name
             )
-        axes.set(xlabel="epoch", title=f"{name}: validation (dotted: training)")
+        axes.set(xlabel="epoch", title=f"{name.replace('_', ' ')}: validation (dotted: training)")
         tick_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)
         if name == names[0]:  # once, for all

@@ -15,6 +15,7 @@ from train_jax.report.page import Details, Facts, Fold, Part, Picture, Pictures,
 from train_jax.report.table import Table
 from train_jax.report.tables import draw_curve
 from train_jax.run.errors import UserError
+from train_jax.run.files import read_arrays
 from train_jax.run.log import duration, read_csv
 from train_jax.run.workdir import read_config
 
@@ -30,7 +31,8 @@ class Run(NamedTuple):
     history: list[dict]  # metrics.csv, [] before the first epoch
     scores: dict | None  # eval.json
     model: str  # model.txt, '' if it is not there
-    # outcomes.npz: by split the main score of each example, f32[N], in the order of the data
+    # outcomes.npz: by split what each example adds to the main score, f32[N] or i32[N, K], in the
+    # order of the data
     outcomes: dict[str, np.ndarray] = {}  # noqa: RUF012, nobody changes it
 
     @property
@@ -63,9 +65,10 @@ class Score(NamedTuple):
         return f"{self.value:.{d}f} [{self.low:.{d}f}, {self.high:.{d}f}]"
 
 
-def read_run(workdir: Path, update: Callable[[dict], dict] | None = None) -> Run:
+def read_run(workdir: Path | str, update: Callable[[dict], dict] | None = None) -> Run:
     """UserError if there is no run, or a file of it is not what a run writes. `update`: see
     workdir.read_config."""
+    workdir = Path(workdir)
     record = read_config(workdir, update)
     history, scores, outcomes = [], None, {}
     path = workdir / "metrics.csv"
@@ -80,8 +83,9 @@ def read_run(workdir: Path, update: Callable[[dict], dict] | None = None) -> Run
             scores["splits"], scores["data"], scores["sha256"]  # noqa: B018, KeyError or TypeError
         path = workdir / OUTCOMES
         if path.exists():
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                outcomes = dict(arrays)
+            outcomes = read_arrays(path)
+            if any(a.ndim not in (1, 2) or not a.size for a in outcomes.values()):
+                raise ValueError("an array of another shape")
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is not what a run writes ({error!r}): run --mode=train or --mode=eval again"
@@ -143,7 +147,8 @@ def what_was_run(run: Run) -> Section:
     ]
     rows += [(key, str(value)) for key, value in identity.items() if "sha256" in key]
     if run.scores:
-        rows.append(("sha256 of all splits", run.scores["sha256"]))
+        rows.append(("sha256 of the data", run.scores["sha256"]))
+        rows += [(f"sha256 of {k}", v) for k, v in run.scores.get("split_sha256", {}).items()]
     parts: list[Part] = [Facts(facts)]
     if run.record.get("differs") is not None:  # runs of before 2026-11-26 do not say
         base = f"configs/{run.config['task']}_base.py"

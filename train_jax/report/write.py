@@ -5,18 +5,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from train_jax.report import run as report_run
-from train_jax.report.compare import comparison
+from train_jax.report.compare import ScoreOf, comparison
 from train_jax.report.page import Font, Section, Text, write_page
 from train_jax.report.run import Run, Score, read_run
 from train_jax.run.errors import UserError
 
 
 def write_report(
-    workdirs: Sequence[Path],
+    workdirs: Sequence[Path | str],
     *,
     task: str,
     sections: Callable[[Run], list[Section]],
     main_score: Callable[[dict], Score],
+    score_of: ScoreOf,
     fonts: Sequence[Font] = (),
     update: Callable[[dict], dict] | None = None,
 ) -> Path:
@@ -28,6 +29,7 @@ def write_report(
       task: of all of them, as `config.task` names it.
       sections: those that only this task has.
       main_score: of what eval.json holds.
+      score_of: see compare.paired.
       fonts: for letters that a reader's device may lack.
       update: of config.json, see workdir.read_config.
 
@@ -69,7 +71,7 @@ def write_report(
         ]
         path = parent / "comparison.html"
         title = f"{len(runs)} runs in {parent.name}"
-        pages = comparison(runs, scores)
+        pages = comparison(runs, scores, score_of)
     data = sorted({str(run.record["identity"].get("data")) for run in runs})
     write_page(path, title, f"task {task}, data: {', '.join(data)}", pages, fonts)
     return path

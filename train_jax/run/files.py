@@ -5,9 +5,12 @@ folder without one is not whole, and one that disagrees with it is damaged.
 """
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
+
+import numpy as np
 
 from train_jax import parallel
 from train_jax.run.errors import cannot_write
@@ -38,6 +41,20 @@ def write_atomically(path: Path, content: str | bytes, *, sync_disk: bool = True
         raise cannot_write(path, error) from error
 
 
+def write_arrays(path: Path, **arrays):
+    """Writes an .npz as `write_atomically` does."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `write_arrays` wrote. OSError, ValueError, EOFError or zipfile.BadZipFile if it did
+    not."""
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 def sync(path: Path):
     """Returns when a file, or the list of names in a folder, is safe from a loss of power."""
     number = os.open(path, os.O_RDONLY)
@@ -47,8 +64,9 @@ def sync(path: Path):
         os.close(number)
 
 
-def write_manifest(folder: Path):
+def write_manifest(folder: Path | str):
     """Writes `manifest.json`, when all that it names is safe from a loss of power."""
+    folder = Path(folder)
     folder.joinpath(MANIFEST + ".tmp").unlink(missing_ok=True)  # of a write that was killed
     for path in (*folder.rglob("*"), folder, folder.parent):
         if path.is_file() or path.is_dir():
@@ -56,11 +74,12 @@ def write_manifest(folder: Path):
     write_atomically(folder / MANIFEST, _manifest(hash_files(folder)))
 
 
-def check_manifest(folder: Path) -> list[str]:
+def check_manifest(folder: Path | str) -> list[str]:
     """What is wrong with `folder`, one sentence per file; empty if it is whole.
 
     Reads nothing but the manifest where that is missing, so that any folder may be asked about.
     """
+    folder = Path(folder)
     try:
         text = (folder / MANIFEST).read_bytes()
         expected = json.loads(text)["sha256"]
@@ -84,11 +103,12 @@ def check_manifest(folder: Path) -> list[str]:
     )
 
 
-def hash_files(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path | str) -> dict[str, str]:
     """{path relative to `folder`: SHA-256} of every file below it but the manifest.
 
     Of what has no content that could be read: what it is. Of folders: those that are empty.
     """
+    folder = Path(folder)
     manifest = folder / MANIFEST
     found = {path: _hash(path) for path in sorted(folder.rglob("*")) if path != manifest}
     return {str(path.relative_to(folder)): text for path, text in found.items() if text}

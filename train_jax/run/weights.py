@@ -37,13 +37,14 @@ class Weights(NamedTuple):
     card: dict[str, Any]  # model.json
 
 
-def export(folder: Path, variables, card: dict, *, readme: Callable[[dict], str], half=()):
+def export(folder: Path | str, variables, card: dict, *, readme: Callable[[dict], str], half=()):
     """Writes `variables`, the JSON values `card` and `readme` of the whole card into `folder`, made
     if it is not there. UserError if the disk is full, say.
 
     `half`: names of arrays ('params/Conv_0/kernel') that are stored in 16 bits; `load` gives them
     back in 32.
     """
+    folder = Path(folder)
     flat = flatten_dict(jax.device_get(variables), sep="/")
     flat |= {name: flat[name].astype(np.float16) for name in half}
     # safetensors writes the memory of an array as it lies there, transposed or not
@@ -70,13 +71,14 @@ def halved(arrays):
     return jax.tree.map(lambda a: a.astype(np.float16).astype(np.float32), arrays)
 
 
-def load(folder: Path) -> Weights:
+def load(folder: Path | str) -> Weights:
     """The weights of a folder, checked: the SHA-256 of both files, names, shapes, dtypes, and
     that all is finite.
 
     Raises:
         UserError: something is missing, unreadable, damaged or not what the card says.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not there: expected a folder with {CARD} and {ARRAYS}")
     card = _read_card(folder)
@@ -124,8 +126,9 @@ def shipped(package: str, name: str) -> Path:
     return installed if installed.is_dir() else here.parent / "weights" / name
 
 
-def of_run(folder: Path) -> Path:
+def of_run(folder: Path | str) -> Path:
     """What a run exported; `folder` itself where it is no run. UserError if it exported nothing."""
+    folder = Path(folder)
     if not is_run(folder):
         return folder
     if not (folder / "export").exists():
@@ -136,7 +139,7 @@ def of_run(folder: Path) -> Path:
     return folder / "export"
 
 
-def begin_with(task, folder: Path, expected: dict):
+def begin_with(task, folder: Path | str, expected: dict):
     """`task` with the weights of `folder` in place of its first parameters: fine-tuning.
 
     Args:
@@ -160,13 +163,15 @@ def begin_with(task, folder: Path, expected: dict):
     return task._replace(init=lambda key: {name: weights.variables[name] for name in like})
 
 
-def field(folder: Path, card: dict, name: str, kind: type, of: str = "") -> Any:
+def field(folder: Path | str, card: dict, name: str, kind: type, of: str = "") -> Any:
     """card[name], or UserError unless it is there and of that kind. `of`: where the card is a part
     of model.json, its name there."""
     value = card.get(name)
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
         what = "is missing" if name not in card else f"is {value!r:.80}"
-        raise UserError(f"{folder / CARD}: {of}{name} {what}; expected {kind.__name__}. {MEND}")
+        raise UserError(
+            f"{Path(folder, CARD)}: {of}{name} {what}; expected {kind.__name__}. {MEND}"
+        )
     return value
 
 

@@ -28,8 +28,9 @@ DECIDES_NOTHING = re.compile(
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def lock_workdir(workdir: Path):
+def lock_workdir(workdir: Path | str):
     """Takes the workdir for this process; the lock dies with it. Returns what must stay open."""
+    workdir = Path(workdir)
     if not parallel.is_main():
         return contextlib.nullcontext()  # the main process has it
     workdir.mkdir(parents=True, exist_ok=True)
@@ -45,13 +46,13 @@ def lock_workdir(workdir: Path):
     return file
 
 
-def is_run(workdir: Path) -> bool:
+def is_run(workdir: Path | str) -> bool:
     """Whether training wrote its config there."""
-    return (workdir / "config.json").exists()
+    return Path(workdir, "config.json").exists()
 
 
 def write_config(
-    workdir: Path,
+    workdir: Path | str,
     config: dict,
     identity: dict,
     *,
@@ -72,6 +73,7 @@ def write_config(
     Raises:
       UserError: see `check_config`.
     """
+    workdir = Path(workdir)
     path = workdir / "config.json"
     if path.exists() and any((workdir / "checkpoints").glob("*")):
         longer = check_config(workdir, config, identity, base=base, update=update)
@@ -98,7 +100,7 @@ def write_config(
 
 
 def check_config(
-    workdir: Path,
+    workdir: Path | str,
     config: dict,
     identity: dict,
     *,
@@ -137,12 +139,12 @@ def check_config(
     return longer
 
 
-def read_config(workdir: Path, update: Callable[[dict], dict] | None = None) -> dict:
+def read_config(workdir: Path | str, update: Callable[[dict], dict] | None = None) -> dict:
     """What `write_config` wrote. UserError if there is nothing, or something else.
 
     `update` gives what an older version wrote the names of today.
     """
-    path = workdir / "config.json"
+    path = Path(workdir, "config.json")
     if not path.exists():
         raise UserError(
             f"{workdir} holds no run (there is no config.json in it): train first with "

@@ -31,7 +31,7 @@ def config(monkeypatch):
 
 def test_all_files_are_written_and_compared(config, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run, "MIN_SAME", 0.0)  # the net says of noise what it likes
-    modes.export(config, tmp_path / "out", weights=None)
+    modes.export(config, str(tmp_path / "out"), weights=None)
     assert {p.name for p in (tmp_path / "out").iterdir()} >= FILES
     text = (tmp_path / "out" / "README.md").read_text()
     said = capsys.readouterr().out

@@ -134,6 +134,21 @@ def test_whether_each_image_is_right_is_kept(run):
         for name, faces in splits.items():
             right = logits[len(faces.labels)].argmax(1) == faces.labels
             np.testing.assert_array_equal(found[name], right)
+            accuracy = report_html.score_of(found[name][:, None].sum(0), len(right))
+            assert accuracy == run.scores["splits"][name]["accuracy"]
+
+
+def test_the_same_data_with_another_test_split_is_told(run, tmp_path):
+    run, splits, logits = run
+    other = Faces(splits["test"].images[::-1], splits["test"].labels[::-1])
+    about = {"data": "own_data", "sha256": run.scores["sha256"], "epoch": 7, "tta": "none",
+             "weights": "best checkpoint"}  # fmt: skip
+    result = score(
+        tmp_path, lambda images: logits[len(images)], splits | {"test": other}, classes=CLASSES,
+        temperature=1.7, majority=3, about=about,
+    )  # fmt: skip
+    same = {n for n, h in result["split_sha256"].items() if run.scores["split_sha256"][n] == h}
+    assert same == {"train", "valid"}
 
 
 def test_the_bins_of_the_diagram_are_those_of_the_answers(run):

@@ -4,11 +4,16 @@ import base64
 import io
 import json
 import sys
+from collections import Counter
 
+import numpy as np
 import pytest
+import scipy.stats
 from fontTools.ttLib import TTFont
 
 from seq_jax.report import page as report_html
+from seq_jax.scores import chrf_counts
+from train_jax.report.compare import paired
 from train_jax.report.run import Run
 from train_jax.report.table import Table
 from train_jax.run.errors import UserError
@@ -43,7 +48,7 @@ def test_baselines_stand_below_their_split(tmp_path):
         "train", "test", "test: pad only", "test: nearest neighbour",
     ]  # fmt: skip
     assert table.rows[1] == [
-        "test", "40", "0.500 [0.400, 0.600]", "0.5 [0.4, 0.6]", "0.5 [0.4, 0.6]",
+        "test", "40", "0.5 [0.4, 0.6]", "0.5 [0.4, 0.6]", "0.500 [0.400, 0.600]",
         "0.500 [0.400, 0.600]", "0.800",
     ]  # fmt: skip
     main = report_html.main_score(RESULT)
@@ -85,6 +90,70 @@ def test_what_the_scores_hide_has_its_sections(tmp_path):
         ["reference", "1.000", "2.0%", "10.0%", "25.0%"],
         ["model", "0.910", "7.0%", "20.0%", "5.0%"],
     ]
+
+
+def translate(references, rng, wrong):
+    """Of each reference so many words in ten are others."""
+    return [
+        " ".join(rng.choice(WORDS) if rng.random() < wrong else w for w in reference.split())
+        for reference in references
+    ]
+
+
+WORDS = "ನಾನು ಮನೆಗೆ ಹೋಗುತ್ತೇನೆ ಅವಳು ಶಾಲೆಗೆ ಬಂದಳು ಪುಸ್ತಕ ಓದಿದೆ".split()
+
+
+def counts_by_hand(said, true):
+    """i64[8, 3]: n-grams of the translation, of the reference, and of both."""
+
+    def grams(parts, n):
+        return Counter(tuple(parts[i : i + n]) for i in range(len(parts) - n + 1))
+
+    rows = []
+    for order in (*((False, n) for n in range(1, 7)), (True, 1), (True, 2)):
+        words, n = order
+        a, b = (grams(s.split() if words else s.replace(" ", ""), n) for s in (said, true))
+        rows.append([a.total() if b else 0, b.total(), (a & b).total()])
+    return np.array(rows)
+
+
+def chrf_by_hand(sums):
+    """f[...] of sums i[..., 8, 3]: F2 of the mean precision and the mean recall (Popovic 2017)."""
+    said, true, both = np.moveaxis(sums.astype(float), -1, 0)
+    precision, recall = (both / said).mean(-1), (both / true).mean(-1)
+    return 100 * 5 * precision * recall / (4 * precision + recall)
+
+
+@pytest.mark.equivalence(
+    "compare.paired of chrF++", "Counter, scipy's paired bootstrap", "12 % of a half width"
+)
+def test_two_runs_are_compared_sentence_by_sentence(tmp_path):
+    rng = np.random.default_rng(0)
+    references = [" ".join(rng.choice(WORDS, rng.integers(3, 12))) for _ in range(70)]
+    said = [translate(references, rng, wrong) for wrong in (0.5, 0.35)]
+    runs = [
+        Run(tmp_path, "run", {}, [], RESULT | {"split_sha256": {"test": "ab"}}, "",
+            {"test": chrf_counts(hypotheses, references).astype(np.int32)})
+        for hypotheses in said
+    ]  # fmt: skip
+    pair = paired(*runs, report_html.score_of)
+    a, b = (np.array(list(map(counts_by_hand, hypotheses, references))) for hypotheses in said)
+    theirs = scipy.stats.bootstrap(
+        (np.arange(70),),
+        lambda i: chrf_by_hand(b[i].sum(0)) - chrf_by_hand(a[i].sum(0)),
+        vectorized=False, method="percentile", n_resamples=4000, rng=np.random.default_rng(7),
+    ).confidence_interval  # fmt: skip
+    half = (theirs.high - theirs.low) / 2
+    assert pair.difference == pytest.approx(chrf_by_hand(b.sum(0)) - chrf_by_hand(a.sum(0)))
+    assert [pair.low, pair.high] == pytest.approx(list(theirs), abs=0.12 * half)
+    assert 0 < pair.low < pair.difference < pair.high
+    with np.errstate(invalid="ignore"):  # a sentence of one word has no pair of words
+        alone = chrf_by_hand(b) - chrf_by_hand(a)
+    known = np.isfinite(alone)
+    assert known.sum() > 60
+    assert 0 <= pair.better - (alone[known] > 0).sum() <= (~known).sum()
+    assert 0 <= pair.worse - (alone[known] < 0).sum() <= (~known).sum()
+    assert pair.better > pair.worse > 0
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ CONFIG = {
         "baseline": None, "start_from_epoch": 0,
     },
 }  # fmt: skip
+SCORES = {
+    "splits": {"valid": {}, "test": {"score": 0.5}}, "data": "toys", "sha256": "cd" * 32,
+    "split_sha256": {"valid": "01" * 32, "test": "02" * 32},
+}  # fmt: skip
 LOSSES = [3.0, 2.0, 2.5, 2.4, 2.6]  # bad: 3, 4 (cut), 5 (third bad one: stop)
 
 
@@ -72,7 +76,7 @@ def make_run(
     if losses:
         (workdir / "metrics.csv").write_text("\n".join(rows) + "\n")
     if scores == "default":
-        scores = {"splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "cd" * 32}
+        scores = SCORES
     if scores:
         (workdir / "eval.json").write_text(json.dumps(scores))
     if parameters:
@@ -85,8 +89,14 @@ def main_score(scores):
     return report_run.Score("score on test", 50, value, value - 0.1, value + 0.1, 0.2, 2)
 
 
+def score_of(sums, n):
+    return sums[0] / n
+
+
 def report(*workdirs, sections=lambda run: [Section("Own", [Text("own text")])], task="toy"):
-    return write_report(workdirs, task=task, sections=sections, main_score=main_score)
+    return write_report(
+        workdirs, task=task, sections=sections, main_score=main_score, score_of=score_of
+    )
 
 
 class Page(HTMLParser):
@@ -260,7 +270,8 @@ def test_hashes_and_settings_are_folded_away(tmp_path):
     folded = {part.summary: part.parts for part in parts if isinstance(part, Fold)}
     assert folded["1 settings that differ from configs/toy_base.py"][0].rows == [["a.b", "1", "2"]]
     facts = dict(folded["versions, machine and hashes"][0].rows)
-    assert facts["train_sha256"] == "ab" * 32 and facts["sha256 of all splits"] == "cd" * 32
+    assert facts["train_sha256"] == "ab" * 32 and facts["sha256 of the data"] == "cd" * 32
+    assert facts["sha256 of valid"] == "01" * 32 and facts["sha256 of test"] == "02" * 32
     assert "ab" * 32 not in str([part for part in parts if isinstance(part, Facts)])
 
 
@@ -306,27 +317,36 @@ def with_outcomes(run, values):
 
 def test_a_comparison_tells_the_paired_difference_on_the_same_examples(tmp_path):
     rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 2, (2, 50))
+    a = rng.integers(0, 2, 50)
+    b = np.where(rng.random(50) < 0.2, 1 - a, a)  # alike, as two nets are
     one, other = (
         with_outcomes(make_run(tmp_path / name), values) for name, values in (("a", a), ("b", b))
     )
     page = read(report(one, other)).words()
-    mean, half = np.mean(b - a), 1.96 * np.std(b - a, ddof=1) / 50**0.5
-    expected = f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
-    better, worse = ((b > a).sum(), (b < a).sum())
-    assert f"{expected} ({better} better, {worse} worse)" in page
-    assert "minus a [95 %]" in page and "same 50 examples" in page
     runs = [report_run.read_run(run) for run in (one, other)]
-    table = report_compare.table(runs, [main_score(run.scores) for run in runs])
-    assert table.header[:3] == ["run", "score [95 %]", "minus a [95 %]"]
+    pair = report_compare.paired(*runs, score_of)
+    half = 1.96 * np.std(b - a, ddof=1) / 50**0.5
+    assert pair.difference == pytest.approx(np.mean(b - a), abs=1e-6)
+    # of a normal distribution; 1000 resamples, 50 examples
+    assert [pair.low, pair.high] == pytest.approx([-half, half] + np.mean(b - a), abs=0.15 * half)
+    unpaired = 1.96 * np.sqrt((np.var(a) + np.var(b)) / 50)
+    assert (pair.high - pair.low) / 2 < 0.7 * unpaired
+    assert (pair.n, pair.better, pair.worse) == (50, (b > a).sum(), (b < a).sum())
+    assert pair.better and pair.worse and " ".join(pair.cells(2)) in page
+    assert "minus a [95 %]" in page and "same 50 examples" in page
+    table = report_compare.table(runs, [main_score(run.scores) for run in runs], score_of)
+    assert table.header[:5] == ["run", "score [95 %]", "minus a [95 %]", "better", "worse"]
     assert {row[0]: row[2] == "-" for row in table.rows} == {"a": True, "b": False}
 
 
 def test_no_paired_difference_where_the_examples_are_others(tmp_path):
     one = with_outcomes(make_run(tmp_path / "one"), [0, 1, 1])
-    scores = {"splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "00" * 32}
+    of_others = {"valid": "01" * 32, "test": "03" * 32}  # the same data, split by another seed
+    only_valid = {"valid": "01" * 32}
+    scores = [SCORES | {"split_sha256": hashes} for hashes in (of_others, only_valid)]
+    old = {key: value for key, value in SCORES.items() if key != "split_sha256"}
     for number, (values, changes) in enumerate(
-        [([0, 1], {}), ([0, 1, 1], {"scores": scores}), (None, {})]
+        [([0, 1], {}), (None, {}), *(([0, 1, 1], {"scores": s}) for s in (*scores, old))]
     ):
         other = make_run(tmp_path / f"other{number}", **changes)
         if values:
@@ -339,6 +359,8 @@ def test_damaged_outcomes_are_named(tmp_path):
     for content in (
         b"",
         b"PK hello",
+        (with_outcomes(run, 1) / "outcomes.npz").read_bytes(),
+        (with_outcomes(run, []) / "outcomes.npz").read_bytes(),
         (with_outcomes(run, [0, 1]) / "outcomes.npz").read_bytes()[:-9],
     ):
         (run / "outcomes.npz").write_bytes(content)
@@ -350,11 +372,14 @@ def test_runs_on_other_data_are_told_apart(tmp_path):
     one = make_run(tmp_path / "one")
     other = make_run(tmp_path / "other", identity={"data": "toys", "train_sha256": "ef" * 32})
     assert "trained on different data" in read(report(one, other)).words()
-    third = make_run(
-        tmp_path / "third",
-        scores={"splits": {"test": {"score": 0.5}}, "data": "toys", "sha256": "00" * 32},
-    )
+    of_others = {"valid": "01" * 32, "test": "03" * 32}
+    third = make_run(tmp_path / "third", scores=SCORES | {"split_sha256": of_others})
     assert "scored on different data" in read(report(one, third)).words()
+    old = {key: value for key, value in SCORES.items() if key != "split_sha256"}
+    fourth = make_run(tmp_path / "fourth", scores=old)
+    assert "scored on different data" not in read(report(one, fourth)).words()
+    fifth = make_run(tmp_path / "fifth", scores=old | {"sha256": "00" * 32})
+    assert "scored on different data" in read(report(one, fifth)).words()
 
 
 def test_a_run_that_is_not_scored_comes_last(tmp_path):
@@ -362,12 +387,25 @@ def test_a_run_that_is_not_scored_comes_last(tmp_path):
         report_run.read_run(make_run(tmp_path / name, scores=scores, losses=losses))
         for name, scores, losses in (("a", None, []), ("b", "default", LOSSES))
     ]
-    table = report_compare.table(runs, [None, main_score(runs[1].scores)])
+    table = report_compare.table(runs, [None, main_score(runs[1].scores)], score_of)
     assert [row[0] for row in table.rows] == ["b", "a"]
     assert (
         "not scored" in table.rows[1]
-        and dict(zip(table.header, table.rows[1], strict=True))["epochs"] == "0"
+        and dict(zip(table.header, table.rows[1], strict=True))["n"] == "-"
     )
+
+
+def test_runs_that_are_chosen_by_other_metrics_are_compared(tmp_path):
+    """val_chrf++ is in metrics.csv of an encoder-decoder only."""
+    one = make_run(tmp_path / "one")
+    other = make_run(tmp_path / "other", checkpoint={"monitor": "val_chrf++", "mode": "max"})
+    text = (other / "metrics.csv").read_text()
+    (other / "metrics.csv").write_text(text.replace("val_accuracy", "val_chrf++"))
+    runs = [report_run.read_run(run) for run in (one, other)]
+    table = report_compare.trainings(runs, [None, None])
+    assert table.header[-3:] == ["val_chrf++", "val_loss", "time"]
+    assert [row[-3:-1] for row in table.rows] == [["-", "2.0000"], ["0.4000", "2.0000"]]
+    assert "val_chrf++" in read(report(one, other)).words()
 
 
 def test_the_same_run_twice_is_refused(tmp_path):
