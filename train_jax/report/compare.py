@@ -97,9 +97,10 @@ def paired(a: Run, b: Run, score_of: ScoreOf) -> Paired | None:
     The interval is that of a bootstrap in which both runs are scored on the examples that are drawn
     (Koehn 2004). `score_of`: (the sum of the outcomes of n examples, n) -> their score.
     """
-    if scored_on(a) is None or scored_on(a) != scored_on(b):
+    scored = scored_on(b)
+    if scored is None or scored != scored_on(a):
         return None
-    split, _ = scored_on(b)
+    split, _ = scored
     if any(split not in run.outcomes for run in (a, b)):
         return None
     rows = [run.outcomes[split].reshape(len(run.outcomes[split]), -1) for run in (a, b)]
