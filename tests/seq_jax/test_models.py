@@ -34,7 +34,10 @@ def encoder_decoder(*, embedding, encoder, units):
     }
 
 
-LARGE = encoder_decoder(embedding=192, encoder=192, units=256)
+LARGE = encoder_decoder(embedding=160, encoder=176, units=256) | {
+    "lexical_dense": 160 * 160,
+    "lexical_embed": KANNADA * 160,
+}
 COUNTS = {  # config: (parameters of each layer, all of them)
     "seq_base": (LSTM, 534_232),
     "seq_lstm": (LSTM, 534_232),
@@ -57,8 +60,8 @@ COUNTS = {  # config: (parameters of each layer, all of them)
         | {"decoder": 4 * (128 + 144 + 1) * 144 + 144 * 128},
         514_104,
     ),
-    "seq_attention_large": (LARGE, 1_830_936),
-    "seq_best": (LARGE, 1_830_936),
+    "seq_attention_large": (LARGE, 1_651_576),
+    "seq_best": (LARGE, 1_651_576),
 }
 
 
