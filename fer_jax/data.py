@@ -75,8 +75,9 @@ def load(path: str, reading: Reading = Reading()) -> Dataset:  # noqa: B008, imm
     }
     if "undivided" in splits:
         train, test = split_validation(
-            splits.pop("undivided"), fraction=reading.test_fraction, seed=reading.split_seed
-        )
+            splits.pop("undivided"), fraction=reading.test_fraction, seed=reading.split_seed,
+            part="test",
+        )  # fmt: skip
         splits = {"train": train} | ({"test": test} if len(test.labels) else {})
     notice = "\n".join(data.notes)
     return Dataset(data.name, splits, str(source.path), data.sha256, notice, data.classes)
@@ -114,18 +115,20 @@ def sha256(splits: dict[str, Faces]) -> str:
     return content_sha256({name: faces[:2] for name, faces in splits.items()})
 
 
-def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces, Faces]:
+def split_validation(
+    train: Faces, *, fraction: float, seed: int, part: str = "validation"
+) -> tuple[Faces, Faces]:
     """(train, valid): a stratified part for validation, never with a twin of a training image.
 
     Pixel-identical images stay on one side, even where their labels differ. Each class gives
     `fraction` of its images, to the nearest image where such groups allow. Order is kept. With a
-    fraction of 0 all is for training.
+    fraction of 0 all is for training. `part` is what messages call it.
 
     Raises:
         UserError: `fraction` is not in [0, 1), or would leave one side empty.
     """
     if not 0 <= fraction < 1:
-        raise UserError(f"The validation fraction must be in [0, 1), got {fraction}.")
+        raise UserError(f"The {part} fraction must be in [0, 1), got {fraction}.")
     if fraction == 0:
         return train, select(train, np.zeros(len(train.labels), bool))
     room = np.rint(fraction * np.bincount(train.labels)).astype(int)
@@ -140,8 +143,9 @@ def split_validation(train: Faces, *, fraction: float, seed: int) -> tuple[Faces
             is_valid[groups[number]] = True
     if is_valid.all() or not is_valid.any():
         raise UserError(
-            f"A validation fraction of {fraction} of {len(is_valid)} images leaves "
-            f"{is_valid.sum()} for validation and {(~is_valid).sum()} for training."
+            f"A {part} fraction of {fraction} of {len(is_valid)} images, {len(groups)} of them "
+            f"different, leaves {is_valid.sum()} for {part} and {(~is_valid).sum()} for training. "
+            "Give more pictures of each class, or another fraction."
         )
     return select(train, ~is_valid), select(train, is_valid)
 

@@ -121,6 +121,10 @@ def read(
             if rows[0][2]:
                 joined = b"".join(row[2] for row in rows)
                 votes[split] = np.frombuffer(joined, np.uint8).reshape(len(rows), len(classes))
+    for split in {"train", "undivided"}.intersection(splits):
+        present = {*splits[split][1].tolist()}
+        if lacking := [name for i, name in enumerate(classes) if i not in present]:
+            notes.append(f"{source.path}: no image to train on of {listing(lacking)}.")
     if not reading.labels:
         meaning.check(splits, source.path, classes)
     name = reading.labels or meaning.name(splits, classes)
@@ -144,7 +148,10 @@ def _open(source: Source, reading: Reading) -> Iterator[Opened]:
         beside = votes_beside(source)
         yield _table(_path_entry(path), _path_entry(beside) if beside else None, reading)
     elif source.form == "folder":
-        yield _tree(entries.of_folder(path), path, reading)
+        opened = _tree(entries.of_folder(path), path, reading)
+        if empty := entries.empty_folders(path):
+            opened.notes.append(f"{path}: empty, so no class: {listing(empty)}.")
+        yield opened
     else:
         with {"zip": entries.of_zip, "tar": entries.of_tar}[source.form](path) as found:
             tables = [e for e in found if e.parts[-1].lower() in csv_form.NAMES]

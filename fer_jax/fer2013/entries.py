@@ -121,6 +121,15 @@ def of_folder(root: Path) -> list[Entry]:
     return [file_entry(root, parts) for parts in sorted(found)]
 
 
+def empty_folders(root: Path) -> list[str]:
+    """Those below `root` that are no junk, sorted, relative to it."""
+    with readable(root):
+        folders = [
+            Path(f).relative_to(root) for f, inner, files in os.walk(root) if not inner + files
+        ]
+    return sorted(str(f) for f in folders if not any(is_junk((name,)) for name in f.parts))
+
+
 def file_entry(root: Path, parts: Parts) -> Entry:
     path = root.joinpath(*parts)
 

@@ -35,8 +35,11 @@ def places(entries: list[Entry], where) -> tuple[list[Place], list[str]]:
     if not deep:
         return [], loose
     known = {top for top in tops if top.lower() in SPLIT_FOLDERS}
-    # A third folder left out silently would be a trap; a loose licence is not.
-    if known and (tops - known or len({SPLIT_FOLDERS[top.lower()] for top in known}) < len(known)):
+    if len({SPLIT_FOLDERS[top.lower()] for top in known}) < len(known):
+        raise UserError(
+            f"{where}: two folders of one split in {listing(sorted(known))}: put them into one."
+        )
+    if known and tops - known:  # left out silently it would be a trap; a loose licence is not
         raise UserError(
             f"{where}: wrong layout. Expected {LAYOUT}; found at the top: {listing(sorted(tops))}."
         )

@@ -81,7 +81,8 @@ def test_a_path_is_loaded(places):
     faces = random_faces([2, 1, 1, 1, 1, 1, 2])
     path = write_csv(places / "mine.csv", faces, ["Training"] * 5 + ["PrivateTest"] * 4)
     dataset = data.load(str(path))
-    assert (dataset.name, dataset.source, dataset.notice) == ("own_data", str(path), "")
+    assert (dataset.name, dataset.source) == ("own_data", str(path))
+    assert dataset.notice == f"{path}: no image to train on of 'angry', 'neutral'."
     assert list(dataset.splits) == ["train", "PrivateTest"]
     train = dataset.splits["train"]
     assert train.images.dtype == np.uint8 and train.labels.dtype == np.int32
@@ -192,8 +193,10 @@ def test_validation_fraction_must_lie_within_0_and_1(fraction):
 
 def test_an_empty_side_is_refused():
     same = Faces(np.zeros((10, 48, 48), np.uint8), np.zeros(10, np.int32))  # one group
-    with pytest.raises(UserError, match="leaves 0 for validation and 10 for training"):
-        data.split_validation(same, fraction=0.5, seed=0)
+    told = "10 images, 1 of them different, leaves 0 for {} and 10 for training"
+    for part in ("validation", "test"):
+        with pytest.raises(UserError, match=f"A {part} fraction.*{told.format(part)}"):
+            data.split_validation(same, fraction=0.5, seed=0, part=part)
     with pytest.raises(UserError, match="leaves 7 for validation and 0 for training"):
         data.split_validation(random_faces([1] * 7), fraction=0.9, seed=0)
 

@@ -265,7 +265,7 @@ DEEP_RGB = (
         ),
         (
             {"valid/sad/a.png": GOOD, "validation/sad/b.png": GOOD},
-            r"wrong layout.*found at the top: 'valid', 'validation'",
+            r"two folders of one split in 'valid', 'validation'",
         ),
         (
             {"test/sad/img_7.png": GOOD, "test/sad/PublicTest_1.png": GOOD},

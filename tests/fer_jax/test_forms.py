@@ -268,6 +268,7 @@ def test_ferplus_takes_the_majority_and_counts_what_it_leaves_out(tmp_path):
     assert found.name == "ferplus"
     assert found.notes == (
         f"{path}: left out 4 of 7: 1 no face (NF), 1 unknown, 1 no majority, 1 contempt.",
+        f"{path}: no image to train on of 'angry', 'disgust', 'sad', 'surprise'.",
     )
     # rows in order of the labels: fear, happy, neutral
     expected = [{"fear": 3, "surprise": 2}, {"happy": 10}, {"neutral": 6, "sad": 4}]
@@ -286,7 +287,7 @@ def test_ferplus_unasked_is_named_as_unused(tmp_path):
     path = write_ferplus(tmp_path, votes=VOTES)
     found = contents.read(source.find(path))
     assert found.splits["train"][1].tolist() == [0] * 7
-    (note,) = found.notes
+    note, _ = found.notes  # the other: of which classes there is no image
     assert "fer2013new.csv is not used" in note and "data.labels=ferplus" in note
 
 

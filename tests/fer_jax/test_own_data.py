@@ -75,7 +75,7 @@ def test_other_names_are_mapped_or_left_out(tmp_path):
     assert f'--config.data.class_map="{proposed}"' in text
     data_ = contents.read(source.find(tmp_path), reading=Reading(class_map=proposed))
     assert data_.splits["train"][1].tolist() == [0, 0, 3, 3]
-    assert data_.notes == (f"{tmp_path}: left out 2 of 6: 2 contempt.",)
+    assert data_.notes[0] == f"{tmp_path}: left out 2 of 6: 2 contempt."
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,33 @@ def test_one_class_is_too_few(tmp_path):
     write_folder(tmp_path, files_of("train/a"))
     with pytest.raises(UserError, match=r"expected 2 to 1000 folders.*found 1: 'a'"):
         read(tmp_path, classes=())
+
+
+def test_classes_without_an_image_are_told(tmp_path):
+    """A net says nothing of what it never saw."""
+    path = write_folder(tmp_path, files_of("train/cat", "train/dog", "test/cat", "test/bird"))
+    (path / "train" / "cow").mkdir()
+    (path / "train" / ".hidden").mkdir()
+    found = data.load(str(path), Reading(classes=()))
+    assert found.classes == ("bird", "cat", "dog")
+    assert "no image to train on of 'bird'" in found.notice
+    assert "empty, so no class: 'train/cow'." in found.notice
+    one = write_folder(tmp_path / "one", files_of("cat", "dog"))
+    assert data.load(str(one), Reading(classes=(), test_fraction=0.4)).notice == ""
+    named = data.load(str(one), Reading(classes=("dog", "cat", "cow"), test_fraction=0.4))
+    assert "no image to train on of 'cow'" in named.notice
+
+
+def test_two_folders_of_one_split_are_named(tmp_path):
+    path = write_folder(tmp_path, files_of("train/cat", "val/cat", "valid/cat", "test/cat"))
+    with pytest.raises(UserError, match="two folders of one split in .*'val', 'valid'"):
+        data.load(str(path), Reading(classes=()))
+
+
+def test_too_few_pictures_to_divide_name_the_test_part(tmp_path):
+    path = write_folder(tmp_path, files_of("cat", "dog", n=1))
+    with pytest.raises(UserError, match="A test fraction of 0.2 of 2 images, 2 of them different"):
+        data.load(str(path), Reading(classes=(), test_fraction=0.2))
 
 
 def test_drawn_faces_have_their_own_classes():
