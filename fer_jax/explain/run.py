@@ -31,7 +31,7 @@ def run(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     classifier = weights_lib.load(folder)
     check_label(c["label"], classifier.card["classes"])
     print(f"weights: {folder}, trained on {classifier.card['trained_on']['name']}")
-    files, left_out = inputs_lib.find(names)
+    files, left_out = inputs_lib.find(names, (workdir / "figures",))
     print("".join(f"{line}\n" for line in left_out), end="")
     pictures = images.read(files, max_pixels=found["max_pixels"], every=1, max_frames=1)
     rows = []

@@ -27,7 +27,7 @@ def predict(config, workdir: Path, *, weights: str | None, inputs: str) -> int:
     """
     names = inputs_lib.split(inputs)
     settings = check(config.predict, names)
-    found = inputs_lib.find(names)
+    found = inputs_lib.find(names, (workdir / "annotated", workdir / "contact_sheet.png"))
     folder = weights_lib.choose(weights, workdir)
     classifier = average.load(str(folder))
     check_view(config.eval.tta, list(classifier.temperature))

@@ -33,7 +33,12 @@ def lock_workdir(workdir: Path | str):
     workdir = Path(workdir)
     if not parallel.is_main():
         return contextlib.nullcontext()  # the main process has it
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(
+            f"{workdir} cannot be a folder ({error.strerror}): choose another --workdir"
+        ) from None
     file = open(workdir / ".lock", "w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,6 +25,8 @@ def test_separated_by_commas(tmp_path, monkeypatch):
     picture(tmp_path / "a,b.jpg")
     monkeypatch.chdir(tmp_path)
     assert inputs.split("a,b.jpg") == ["a,b.jpg"]  # it is there
+    assert inputs.split("a.jpg,, b.png,") == ["a.jpg", " b.png"]
+    assert inputs.split("") == inputs.split(", ,") == []
 
 
 def test_a_pattern(tmp_path):
@@ -46,6 +48,37 @@ def test_a_list(tmp_path):
     (tmp_path / "names.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UserError, match="not UTF-8"):
         inputs.find([f"@{tmp_path}/names.txt"])
+    (tmp_path / "names.txt").write_text("\n \n")
+    with pytest.raises(UserError, match="names.txt: the list is empty"):
+        inputs.find([f"@{tmp_path}/names.txt"])
+
+
+def test_a_list_that_names_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.txt").write_text("@two.txt")
+    (tmp_path / "two.txt").write_text("@one.txt")
+    with pytest.raises(UserError, match="@one.txt in @two.txt in @one.txt: a list names itself"):
+        inputs.find(["@one.txt"])
+    (tmp_path / "two.txt").write_text("a.jpg")
+    assert inputs.find(["@one.txt", "@one.txt"]).files == ["a.jpg", "a.jpg"]  # twice is no circle
+
+
+@pytest.mark.parametrize("name", ["https://example.com/a.jpg", "file:///a.jpg"])
+def test_an_address_is_no_file(name):
+    with pytest.raises(UserError, match=f"{name}: expected a file; download it first"):
+        inputs.find([name])
+
+
+def test_results_of_before_are_no_inputs(tmp_path):
+    """Of --inputs=photos --workdir=photos/out, called twice."""
+    kept = [picture(tmp_path / "a.jpg"), picture(tmp_path / "out" / "mine.jpg")]
+    results = (tmp_path / "out" / "annotated", tmp_path / "out" / "contact_sheet.png")
+    assert inputs.find([str(tmp_path)], results) == (kept, [])
+    for name in ("annotated/1-a.jpg", "annotated/2-b.jpg", "contact_sheet.png"):
+        picture(tmp_path / "out" / name)
+    files, (said,) = inputs.find([str(tmp_path)], results)
+    assert files == kept and "left out 3 of the results that were written here before" in said
+    assert len(inputs.find([str(results[0])], ()).files) == 2
 
 
 def test_a_folder_is_read_by_content_and_the_rest_is_counted(tmp_path):

@@ -428,3 +428,10 @@ def test_writing_a_file_starts_no_backend(tmp_path):
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=True)
     assert (tmp_path / "config.json").exists()
+
+
+def test_a_workdir_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none"):
+        with pytest.raises(UserError, match=f"{workdir} cannot be a folder .*--workdir"):
+            lock_workdir(workdir)
