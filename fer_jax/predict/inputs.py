@@ -152,7 +152,8 @@ def _lines(name) -> list[str]:
 def _look_through(folder: Path, results) -> tuple[list[str], str]:
     """(pictures and videos below `folder`, sorted; what is left out, or '')."""
     endings: Counter[str] = Counter()
-    found, hidden, seen = [], 0, set()
+    found, hidden = [], 0
+    seen: set[tuple[int, int]] = set()
     own, earlier = {_identity(path) for path in results if path.exists()}, 0
     for at, folders, names in os.walk(
         folder, followlinks=True, onerror=lambda error: found.append(Path(error.filename))

@@ -33,10 +33,10 @@ class Saved(NamedTuple):
     record: dict[str, Any]  # JSON that was saved next to the state
 
 
-def load_selected(workdir: Path, settings: Settings, init) -> tuple[dict, int]:
+def load_selected(workdir: Path | str, settings: Settings, init) -> tuple[dict, int]:
     """(variables, epoch) of the checkpoint of a run that is evaluated; see `load_variables`."""
     c = settings.checkpoint
-    checkpoints = Checkpoints(workdir / "checkpoints", mode=c.mode, select=c.select)
+    checkpoints = Checkpoints(Path(workdir, "checkpoints"), mode=c.mode, select=c.select)
     saved = checkpoints.best()
     variables = checkpoints.load_variables(saved, init, ema=settings.ema_decay > 0)
     return variables, len(saved.record["history"])
