@@ -56,16 +56,18 @@ def csv_rows(data: bytes) -> Rows | None:
 
 def csv_records(text: str) -> list[list[str]]:
     """RFC 4180, character by character; any of \\r, \\n, \\r\\n ends a record."""
-    records, cells, cell, quoted = [], [], "", False
+    records, cells, cell = [], [], ""
+    quoted = closed = False  # closed: by the character before
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if '"' not in text:  # as good, and 20 times as fast
         return [line.split(",") for line in text.split("\n")]
-    for place, character in enumerate(text + "\n" * (not text.endswith("\n"))):
-        if character == '"' and (quoted or not cell):
-            quoted = not quoted
-            if quoted and place and text[place - 1] == '"':
-                cell += '"'
-        elif character == "," and not quoted:
+    for character in text + "\n" * (not text.endswith("\n")):
+        if character == '"' and (quoted or closed or not cell):
+            cell += '"' * closed  # doubled
+            quoted, closed = not quoted, quoted
+            continue
+        closed = False
+        if character == "," and not quoted:
             cells.append(cell)
             cell = ""
         elif character == "\n" and not quoted:
