@@ -17,21 +17,31 @@ from train_jax.epoch import default_steps_per_call, epoch_order, size_of
 from train_jax.settings import of_config
 from train_jax.task import Task
 
-NETS = {  # name: (its config, channels in place of the config's)
-    "fer_lobo": ("fer_lobo", None),
-    "fer_best": ("fer_best", None),
-    "fer_wide": ("fer_best", timing.WIDE),
-    "seq_lstm": ("seq_lstm", None),
-    "seq_gru": ("seq_gru", None),
-    "seq_rnn": ("seq_rnn", None),
+# what the peers have: the fer_best of before 2026-11-26, so that times stay comparable
+BLOCKS = {
+    "model.dropout": 0.4,
+    "model.block_dropout": 0.0,
+    "model.bfloat16": False,
+    "optimizer.name": "adamw",
+    "optimizer.clip_norm": 1.0,
+    "schedule.learning_rate": 2e-3,
+}
+NETS: dict[str, tuple[str, dict]] = {  # name: (its config, what differs)
+    "fer_lobo": ("fer_lobo", {}),
+    "fer_best": ("fer_best", BLOCKS | {"model.features": timing.FEATURES}),
+    "fer_wide": ("fer_best", BLOCKS | {"model.features": timing.WIDE}),
+    "seq_lstm": ("seq_lstm", {}),
+    "seq_gru": ("seq_gru", {}),
+    "seq_rnn": ("seq_rnn", {}),
 }
 
 
 def config_of(net, **model):
     """The config of a net, not locked; `model` are fields of config.model."""
-    name, features = NETS[net]
+    name, fields = NETS[net]
     config = import_module(f"configs.{name}").get_config().unlock()
-    config.model.update(({"features": features} if features else {}) | model)
+    config.update_from_flattened_dict(fields)
+    config.model.update(model)
     return config
 
 

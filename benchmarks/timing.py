@@ -43,7 +43,7 @@ def _image_net(side, layers):
 
 
 POOL = ("pool", 0, 0)
-FEATURES = ((32,), (64, 64), (128, 128), (256, 256, 256))  # of fer_best
+FEATURES = ((32,), (64, 64), (128, 128), (256, 256, 256))  # of fer_best, see nets.py
 WIDE = ((64, 64), (128, 128), (256, 256), (512, 512))  # the same class, 468 million products
 
 

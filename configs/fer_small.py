@@ -10,39 +10,13 @@ float32; it is weights/fer_small. 42 and 17 minutes of a 2-core Xeon with AMX th
 used; docs/results-faces.md has the rest.
 """
 
-from configs import fer_base
+from configs import fer_best
 
 
 def get_config():
-    c = fer_base.get_config()
-    with c.unlocked():
-        c.model = {
-            "name": "best",
-            "features": ((32, 32), (64, 64), (128, 128), (192, 192)),  # channels, block by block
-            "standardize": True,  # takes out the lighting of each image
-            "dropout": 0.3,
-            "block_dropout": 0.1,
-            "bfloat16": True,  # 0.65 of the time on a CPU with AMX
-        }
-    c.loss.label_smoothing = 0.1
-    c.augment.flip = 0.5
-    c.augment.rotation = 10.0
-    c.augment.zoom = 0.2
+    c = fer_best.get_config()
+    c.model.features = ((32, 32), (64, 64), (128, 128), (192, 192))
     c.augment.shift = 0.1
-    c.augment.affine_probability = 0.5
     c.augment.sizes = ((24, 0.25), (36, 0.7))
     c.train.epochs = 24
-    c.train.batch_size = 64
-    c.train.ema_decay = 0.999
-    c.optimizer.name = "muon"  # in 7 epochs what SGD had in 9
-    c.optimizer.momentum = 0.95
-    c.optimizer.weight_decay = 0.1
-    c.schedule.name = "cosine"
-    c.schedule.learning_rate = 5e-3
-    c.schedule.warmup_epochs = 1.0
-    c.plateau.enabled = False
-    c.early_stop.enabled = False
-    c.checkpoint.select = "last"
-    c.checkpoint.monitor = "val_accuracy"
-    c.checkpoint.mode = "max"
     return c

@@ -15,7 +15,7 @@ preprocessing, temperature, scores with confusion matrices, config, versions. Ne
 Both are checked on load. This file was made from `model.json`.
 
     python launch.py --mode=predict --weights=FOLDER --inputs=photo.jpg
-    python launch.py --mode=eval --weights=FOLDER --config=configs/fer_best.py --config.data.path=X
+    python launch.py --mode=eval --weights=FOLDER --config.data.path=X
 
 - **Input**: {preprocessing}: one face, upright, cropped from forehead to chin.
 - **Output**: logits, in this order: {classes}. Divided by the temperature {temperature:.3f} (with

@@ -39,44 +39,27 @@ LOBO = {
     "Dense_0": 11 * 11 * 256 * 1024 + 1024,  # 48 -> 24 -> 22, the fourth one is 'valid' -> 11
     "Dense_1": 1024 * 7 + 7,
 }
-BEST = {
-    "Conv_0": 3 * 3 * 1 * 32,  # no biases: batch norm follows
-    "Conv_1": 3 * 3 * 32 * 64,
-    "Conv_2": 3 * 3 * 64 * 64,
-    "Conv_3": 3 * 3 * 64 * 128,
-    "Conv_4": 3 * 3 * 128 * 128,
-    "Conv_5": 3 * 3 * 128 * 256,
-    "Conv_6": 3 * 3 * 256 * 256,
-    "Conv_7": 3 * 3 * 256 * 256,
-    "BatchNorm_0": 2 * 32,
-    "BatchNorm_1": 2 * 64,
-    "BatchNorm_2": 2 * 64,
-    "BatchNorm_3": 2 * 128,
-    "BatchNorm_4": 2 * 128,
-    "BatchNorm_5": 2 * 256,
-    "BatchNorm_6": 2 * 256,
-    "BatchNorm_7": 2 * 256,
-    "Dense_0": 256 * 7 + 7,
-}
-FER_SMALL = {
-    "Conv_0": 3 * 3 * 1 * 32,
-    "Conv_1": 3 * 3 * 32 * 32,
-    "Conv_2": 3 * 3 * 32 * 64,
-    "Conv_3": 3 * 3 * 64 * 64,
-    "Conv_4": 3 * 3 * 64 * 128,
-    "Conv_5": 3 * 3 * 128 * 128,
-    "Conv_6": 3 * 3 * 128 * 192,
-    "Conv_7": 3 * 3 * 192 * 192,
-    **{f"BatchNorm_{i}": 2 * n for i, n in enumerate((32, 32, 64, 64, 128, 128, 192, 192))},
-    "Dense_0": 192 * 7 + 7,
-}
+
+
+def vgg(*widths):
+    """Two convolutions of each width, without biases, since batch norm follows."""
+    outputs = [width for width in widths for _ in range(2)]
+    inputs = [1, *outputs]
+    return {
+        **{f"Conv_{i}": 3 * 3 * inputs[i] * n for i, n in enumerate(outputs)},
+        **{f"BatchNorm_{i}": 2 * n for i, n in enumerate(outputs)},
+        "Dense_0": widths[-1] * 7 + 7,
+    }
+
+
+BEST, FER_SMALL = vgg(48, 96, 160, 256), vgg(32, 64, 128, 192)
 COUNTS = {  # config: (parameters of each layer, all of them, all batch statistics)
     "fer_base": (SIMPLE, 1_199_495, 0),
     "fer_simple": (SIMPLE, 1_199_495, 0),
     "fer_batchnorm": (BATCHNORM, 1_199_943, 448),
     "fer_dropout": (BATCHNORM, 1_199_943, 448),
     "fer_lobo": (LOBO, 32_116_103, 640),
-    "fer_best": (BEST, 1_755_495, 2_368),
+    "fer_best": (BEST, 1_476_727, 2_240),
     "fer_small": (FER_SMALL, 841_959, 1_664),
     "fer_small_tuned": (FER_SMALL, 841_959, 1_664),
 }

@@ -36,6 +36,7 @@ TEMPERATURE = {"none": 0.05, "flip": 0.02}  # random weights hardly differ betwe
 
 def make_config(**predict):
     c = fer_best.get_config()
+    c.model.bfloat16 = False
     c.model.features = ((4,), (8,))
     c.predict.update(predict)
     return c
