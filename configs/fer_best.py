@@ -4,7 +4,8 @@ python launch.py --config=configs/fer_best.py --config.data.path=archive.zip
 
 1,476,727 parameters, seed 0, the net of the last epoch, 103 minutes on a 2-core Xeon with AMX that
 others used as well: valid 0.6734 [0.656, 0.690] (n 2,872), PublicTest, single view, 0.6955 [0.680,
-0.710] (n 3,589), 0.6753 without near twins (n 3,144), computed in float32; it is weights/fer_best.
+0.710] (n 3,589), 0.6753 without near twins (n 3,144), computed in float32; it is
+weights/fer_best; 0.7044 [0.689, 0.719] with --config.eval.tta=flip.
 docs/results-faces.md has every figure and trial.
 """
 

@@ -22,8 +22,9 @@ INPUT, OUTPUTS = "images", ("logits", "probabilities")
 def build(classifier, *, half: bool) -> onnx.ModelProto:
     """The checked graph of a `fer_jax.weights.Classifier`.
 
-    `half`: kernels are stored in 16 bits, and widened when the model is loaded; every sum is of
-    float32 all the same. A net that trained in bfloat16 is computed in float32.
+    `half`: kernels but the first, which has few numbers and moves the logits most, are stored in 16
+    bits, and widened when the model is loaded; every sum is of float32 all the same. A net that
+    trained in bfloat16 is computed in float32.
     """
     net = Net(classifier.variables, half=half)
     x = net.op("Div", net.op("Cast", INPUT, to=TensorProto.FLOAT), net.constant(np.float32(255)))
@@ -151,7 +152,7 @@ class Net:
         return model
 
     def _kernel(self, kernel, name) -> str:
-        if not self._half:
+        if not self._half or name == "Conv_0":
             return self.constant(kernel, f"{name}.kernel")
         stored = self.constant(kernel.astype(np.float16), f"{name}.kernel16")
         return self.op("Cast", stored, output=f"{name}.kernel", to=TensorProto.FLOAT)

@@ -89,11 +89,12 @@ def test_16_bits_are_stored_and_32_computed():
     classifier = make_classifier(MODELS["best"])
     full, half = (export.build(classifier, half=h) for h in (False, True))
     kernels = [a for a in half.graph.initializer if a.name.endswith("kernel16")]
-    assert len(kernels) == 7 and {a.data_type for a in kernels} == {onnx.TensorProto.FLOAT16}
+    assert len(kernels) == 6 and {a.data_type for a in kernels} == {onnx.TensorProto.FLOAT16}
     rounded = jax.tree_util.tree_map_with_path(
         lambda path, a: np.float32(np.float16(a)) if path[-1].key == "kernel" else a,
         classifier.variables,
     )
+    rounded["params"]["Conv_0"] = classifier.variables["params"]["Conv_0"]  # as it is
     images = faces(5)
     ours = run.session(half.SerializeToString()).run(["logits"], {"images": images})[0]
     theirs = run.session(
