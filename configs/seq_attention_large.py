@@ -2,7 +2,7 @@
 
 python launch.py --config=configs/seq_attention_large.py --config.data.path=FOLDER
 
-Not yet run; seq_best is the same with more pairs to train on.
+Not yet run with a test part; seq_best is the same with more pairs to train on.
 """
 
 from configs import seq_attention
