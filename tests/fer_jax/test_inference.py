@@ -14,7 +14,8 @@ from tests.fer_jax.test_evaluate import log_probabilities, make_config
 def test_ten_crops():
     """Corners and middle, and their mirrors: the mean of the log-probabilities."""
     model = task.model_of(
-        fer_best.get_config().model.to_dict() | {"features": ((2,), (3, 3))}, "test"
+        fer_best.get_config().model.to_dict() | {"features": ((2,), (3, 3)), "bfloat16": False},
+        "test",
     )[0]
     rng = np.random.default_rng(0)
     variables = task.init_model(model, jax.random.key(0))
