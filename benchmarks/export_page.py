@@ -72,7 +72,7 @@ def main():
     parser.add_argument("--weights", type=Path, default=weights_lib.SHIPPED)
     args = parser.parse_args()
     classify = make_classify(weights_lib.load(args.weights), tta="none")
-    photos = sorted(args.photos.iterdir())
+    photos = sorted(args.photos.glob("*.jpg"))
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with sync_playwright() as p, tempfile.TemporaryDirectory() as folder:
         scenes = [Path(folder) / f"{seed}.png" for seed in range(40)]
