@@ -15,7 +15,7 @@ from fer_jax.report import card as model_card
 from fer_jax.task import PREPROCESSING, model_of
 from train_jax.run import weights as weights_lib
 from train_jax.run.errors import UserError
-from train_jax.run.weights import CARD, MEND, field
+from train_jax.run.weights import CARD, FIX, field
 from train_jax.run.workdir import is_run
 
 SHIPPED = weights_lib.shipped(__file__, "fer_best")
@@ -115,7 +115,7 @@ def load(folder: Path | str) -> Classifier:
     expect("task", str, "fer")
     classes = field(folder, card, "classes", list)
     if not all(isinstance(c, str) and c for c in classes) or len({*classes}) < max(2, len(classes)):
-        raise UserError(f"{folder / CARD}: classes must be different names. {MEND}")
+        raise UserError(f"{folder / CARD}: classes must be different names. {FIX}")
     config = field(folder, card, "config", dict)
     data = field(folder, config, "data", dict, "config.")
     expect("classes", list, _known_order(classes, data.get("classes", list(CLASSES))))
@@ -124,7 +124,7 @@ def load(folder: Path | str) -> Classifier:
     temperature = field(folder, card, "temperature", dict)
     for view in [*VIEWS[:2], *(view for view in VIEWS[2:] if view in temperature)]:
         if not (0 < field(folder, temperature, view, float, "temperature.") < math.inf):
-            raise UserError(f"{folder / CARD}: temperature.{view} must be above 0. {MEND}")
+            raise UserError(f"{folder / CARD}: temperature.{view} must be above 0. {FIX}")
     _check_history(folder, card)
     settings = {name: _tuples(value) for name, value in field(folder, card, "model", dict).items()}
     model, like = model_of(settings, f"{folder / CARD}: model", len(classes))

@@ -20,7 +20,7 @@ from train_jax.run.errors import UserError
 
 KINDS = ("bpe", "unigram", "char")
 SPACE = "\u2581"  # what sentencepiece writes for the space before a word
-MEND = "Train again, or use the file that the run wrote."
+FIX = "Train again, or use the file that the run wrote."
 
 
 class Subwords(NamedTuple):
@@ -119,16 +119,16 @@ def load(model: bytes, sha256: str, name: str) -> Subwords:
     if found != sha256:
         raise UserError(
             f"{name}: damaged, or of another run: its SHA-256 is {found[:12]}, expected "
-            f"{sha256[:12]}. {MEND}"
+            f"{sha256[:12]}. {FIX}"
         )
     try:
         subwords = _subwords(model)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{name}: no sentencepiece model ({error!s:.100}). {MEND}") from error
+        raise UserError(f"{name}: no sentencepiece model ({error!s:.100}). {FIX}") from error
     if subwords.words[:4] != (PAD, UNK, START, END):
         raise UserError(
             f"{name}: not of this program: its first pieces are {subwords.words[:4]}, expected "
-            f"{SPECIALS}. {MEND}"
+            f"{SPECIALS}. {FIX}"
         )
     return subwords
 

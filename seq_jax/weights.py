@@ -18,7 +18,7 @@ from seq_jax.translator import Hypothesis, Search, Translate, best_texts, make_t
 from train_jax.run import weights as weights_lib
 from train_jax.run.errors import UserError
 from train_jax.run.files import write_atomically
-from train_jax.run.weights import CARD, MEND, field
+from train_jax.run.weights import CARD, FIX, field
 
 SHIPPED = weights_lib.shipped(__file__, "seq_best")
 SIDES = ("source", "target")
@@ -111,13 +111,13 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
     weights = weights_lib.load(folder)
     card = weights.card
     if field(folder, card, "task", str) != "seq":
-        raise UserError(f"{folder / CARD}: task is {card['task']!r:.80}, expected 'seq'. {MEND}")
+        raise UserError(f"{folder / CARD}: task is {card['task']!r:.80}, expected 'seq'. {FIX}")
     punctuation = field(folder, card, "punctuation", str)
     lengths = field(folder, card, "lengths", list)
     if punctuation not in text.PUNCTUATION or not _rise(lengths):
         raise UserError(
             f"{folder / CARD}: punctuation {punctuation!r:.80} or lengths {lengths!r:.80} cannot "
-            f"be. {MEND}"
+            f"be. {FIX}"
         )
     about = field(folder, card, "vocabularies", dict)
     vocabularies = []
@@ -135,7 +135,7 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
         )
         like = jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(f"{folder / CARD}: model: {error!s:.200}. {MEND}") from None
+        raise UserError(f"{folder / CARD}: model: {error!s:.200}. {FIX}") from None
     weights_lib.check_fit(weights, like)
     run = make_translate(
         model, vocabularies, lengths=lengths, batch_size=BATCH, search=search or own

@@ -357,7 +357,7 @@ class Owner:
     assert (process.returncode, errors) == (128 + signum, line)
 
 
-def test_starts_anew_with_huge_pages_once(monkeypatch):
+def test_starts_again_with_huge_pages_once(monkeypatch):
     class Replaced(Exception):
         pass
 

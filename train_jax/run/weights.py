@@ -28,7 +28,7 @@ FORMAT = 1
 ARRAYS, CARD, README = "model.safetensors", "model.json", "README.md"
 # Bounds the memory; fer_lobo has 130 MB
 MAX_BYTES = {ARRAYS: 4 << 30, CARD: 16 << 20, MANIFEST: 1 << 20}
-MEND = "Export the weights again (--mode=train does), or copy the whole folder again."
+FIX = "Export the weights again (--mode=train does), or copy the whole folder again."
 
 
 class Weights(NamedTuple):
@@ -88,17 +88,17 @@ def load(folder: Path | str) -> Weights:
     if digest != field(folder, card, "sha256", str):
         raise UserError(
             f"{path}: damaged, or of other weights: its SHA-256 is {digest}, and {CARD} says "
-            f"sha256 {card['sha256']}. {MEND}"
+            f"sha256 {card['sha256']}. {FIX}"
         )
     try:
         arrays = safetensors.numpy.load(data)
     except Exception as error:  # its own, and KeyError on a dtype that numpy lacks
-        raise UserError(f"{path}: no safetensors file ({error!s:.200}). {MEND}") from None
+        raise UserError(f"{path}: no safetensors file ({error!s:.200}). {FIX}") from None
     expected = field(folder, card, "arrays", dict)
     _check_same(path, {k: f"{a.dtype}{a.shape}" for k, a in arrays.items()}, expected, CARD)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name:.200} holds NaN or infinity. {MEND}")
+            raise UserError(f"{path}: {name:.200} holds NaN or infinity. {FIX}")
     arrays = {k: a.astype(np.float32) if a.dtype == np.float16 else a for k, a in arrays.items()}
     variables = {"params": {}, "batch_stats": {}} | unflatten_dict(arrays, sep="/")
     return Weights(folder, variables, card)
@@ -114,7 +114,7 @@ def check_fit(weights: Weights, like):
     if field(weights.folder, weights.card, "parameters", int) != parameters:
         raise UserError(
             f"{weights.folder / CARD}: parameters is {weights.card['parameters']}, and the arrays "
-            f"hold {parameters}. {MEND}"
+            f"hold {parameters}. {FIX}"
         )
 
 
@@ -169,9 +169,7 @@ def field(folder: Path | str, card: dict, name: str, kind: type, of: str = "") -
     value = card.get(name)
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
         what = "is missing" if name not in card else f"is {value!r:.80}"
-        raise UserError(
-            f"{Path(folder, CARD)}: {of}{name} {what}; expected {kind.__name__}. {MEND}"
-        )
+        raise UserError(f"{Path(folder, CARD)}: {of}{name} {what}; expected {kind.__name__}. {FIX}")
     return value
 
 
@@ -181,20 +179,20 @@ def _read_card(folder: Path) -> dict:
     try:
         expected = json.loads(manifest)["sha256"][CARD]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{folder / MANIFEST}: has no SHA-256 of {CARD}. {MEND}") from None
+        raise UserError(f"{folder / MANIFEST}: has no SHA-256 of {CARD}. {FIX}") from None
     if _sha256(text) != expected:
         raise UserError(
             f"{path}: damaged: its SHA-256 is {_sha256(text)}, and {MANIFEST} says "
-            f"{expected!r:.80}. {MEND}"
+            f"{expected!r:.80}. {FIX}"
         )
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}). {MEND}") from None
+        raise UserError(f"{path}: not JSON ({error}). {FIX}") from None
     if not isinstance(card, dict):
-        raise UserError(f"{path}: expected a JSON object. {MEND}")
+        raise UserError(f"{path}: expected a JSON object. {FIX}")
     if field(folder, card, "format", int) != FORMAT:
-        raise UserError(f"{path}: format is {card['format']}; this program reads {FORMAT}. {MEND}")
+        raise UserError(f"{path}: format is {card['format']}; this program reads {FORMAT}. {FIX}")
     return card
 
 
@@ -208,11 +206,11 @@ def _read(path: Path) -> bytes:
         if not path.is_file() or size > MAX_BYTES[path.name]:
             raise UserError(
                 f"{path}: {size:,} bytes, or no regular file; expected a file of at most "
-                f"{MAX_BYTES[path.name]:,}. {MEND}"
+                f"{MAX_BYTES[path.name]:,}. {FIX}"
             )
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}. {MEND}") from None
+        raise UserError(f"{path}: {error.strerror}. {FIX}") from None
 
 
 def _check_same(path, found: dict, expected: dict, whose: str):
@@ -221,5 +219,5 @@ def _check_same(path, found: dict, expected: dict, whose: str):
         if found.get(name) != expected.get(name):
             raise UserError(
                 f"{path}: {name:.200} is {found.get(name, 'absent')!s:.200} in it, and "
-                f"{expected.get(name, 'absent')!s:.200} in {whose}. {MEND}"
+                f"{expected.get(name, 'absent')!s:.200} in {whose}. {FIX}"
             )

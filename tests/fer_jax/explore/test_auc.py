@@ -40,7 +40,7 @@ def test_rows_and_columns_keep_their_places():
     assert (areas.ravel() == 1).sum() == 1
 
 
-def test_the_interval_is_the_one_of_images_drawn_anew():
+def test_the_interval_is_the_one_of_images_drawn_again():
     """Against a bootstrap that draws images, not histograms; both have Monte-Carlo error."""
     rng = np.random.default_rng(2)
     first = rng.integers(0, 12, (60, 1, 1)).astype(np.uint8)

@@ -255,7 +255,7 @@ def test_csv_has_the_columns_in_order_and_every_digit(tmp_path):
     assert read_csv(tmp_path / "metrics.csv") == rows
 
 
-def test_csv_is_written_anew_on_resume(tmp_path):
+def test_csv_is_written_again_on_resume(tmp_path):
     writer = open_writer(tmp_path)
     for epoch in (1, 2, 3):
         writer.epoch(row(epoch))
