@@ -78,6 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
     # hypotheses: see attention.coverage_penalty; nothing without attention
     c.decode.coverage = 0.0
     c.decode.overlap = 0.0
+    c.decode.repeat_penalty = 0.0  # off a hypothesis' score for each word it says again
     c.decode.mbr = False  # the hypothesis of the beam that is most like the others comes first
     c.decode.n_best = 1  # of them, to be printed
     c.decode.train_sentences = 0  # of the train split, that are scored, evenly spaced; 0: all

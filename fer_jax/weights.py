@@ -112,7 +112,7 @@ def load(folder: Path | str) -> Classifier:
                 "answers would be wrong. Use the version of the program that made it."
             )
 
-    expect("task", str, "fer")
+    weights_lib.check_task(folder, card, "fer")
     classes = field(folder, card, "classes", list)
     if not all(isinstance(c, str) and c for c in classes) or len({*classes}) < max(2, len(classes)):
         raise UserError(f"{folder / CARD}: classes must be different names. {FIX}")

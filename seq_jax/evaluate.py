@@ -75,7 +75,7 @@ def make_run(config, model, vocabularies, tokens):
 def search_of(config) -> Search:
     """The search that `config.decode` asks for. UserError if a field is out of range."""
     c = config.decode
-    for name in ("beam", "alpha", "no_repeat", "coverage", "overlap"):
+    for name in ("beam", "alpha", "no_repeat", "coverage", "overlap", "repeat_penalty"):
         lowest = int(name == "beam")
         if not lowest <= c[name] < 1000:
             raise UserError(f"config.decode.{name} must be >= {lowest}, got {c[name]}")

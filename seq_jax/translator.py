@@ -27,6 +27,7 @@ class Search(NamedTuple):
     mbr: bool = False  # the hypothesis most like the others comes first, see `by_agreement`
     coverage: float = 0.0  # weights of what the attention left out, and of what it saw twice; see
     overlap: float = 0.0  # `attention.coverage_penalty`
+    repeat_penalty: float = 0.0  # off the score for each word said again, see `by_repeats`
 
 
 Translate = Callable[[dict, Sequence[str]], list[list[Hypothesis]]]
@@ -63,6 +64,8 @@ def make_translate(
                     found[number] = _hypotheses(vocabularies[1], *best)
         if search.mbr:
             found = [by_agreement(hypotheses) for hypotheses in found]
+        if search.repeat_penalty:
+            found = [by_repeats(hypotheses, search.repeat_penalty) for hypotheses in found]
         return found
 
     return translate
@@ -83,6 +86,19 @@ def by_agreement(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
     ]
     order = sorted(range(len(hypotheses)), key=lambda i: -gains[i])
     return [hypotheses[i] for i in order]
+
+
+def by_repeats(hypotheses: list[Hypothesis], penalty: float) -> list[Hypothesis]:
+    """The same, the highest score first after `penalty` is taken off it for each word said again.
+
+    Their scores stay as they are. Words are what spaces part, where `decode.search` knows pieces.
+    """
+
+    def rank(hypothesis):
+        words = hypothesis.text.split()
+        return hypothesis.score - penalty * (len(words) - len(set(words)))
+
+    return sorted(hypotheses, key=rank, reverse=True)
 
 
 def make_search(model, vocabulary, *, max_tokens: int, search: Search):

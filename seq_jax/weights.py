@@ -110,8 +110,7 @@ def load(folder: Path | str = SHIPPED, search: Search | None = None) -> Translat
     folder = Path(folder)
     weights = weights_lib.load(folder)
     card = weights.card
-    if field(folder, card, "task", str) != "seq":
-        raise UserError(f"{folder / CARD}: task is {card['task']!r:.80}, expected 'seq'. {FIX}")
+    weights_lib.check_task(folder, card, "seq")
     punctuation = field(folder, card, "punctuation", str)
     lengths = field(folder, card, "lengths", list)
     if punctuation not in text.PUNCTUATION or not _rise(lengths):

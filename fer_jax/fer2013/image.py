@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
+from fer_jax.kinds import HEAD, PICTURE, kind_of
 from train_jax.run.errors import UserError
 
 SIDE = 48  # pixels
@@ -30,8 +31,8 @@ def decode(data: bytes, name: str, *, resize: bool = False) -> np.ndarray:
         image = Image.open(io.BytesIO(data), formats=formats)  # reads the header only
     except Exception as error:
         raise UserError(
-            f"{name}: unreadable image. Expected {', '.join(formats)}, found "
-            f"{len(data)} bytes that are none of them. Download it again or remove it."
+            f"{name}: unreadable image. Expected {', '.join(formats)}, found {_found(data)} "
+            "or remove it."
         ) from error
     if not resize and image.size != (SIDE, SIDE):
         raise UserError(
@@ -75,6 +76,14 @@ def decode(data: bytes, name: str, *, resize: bool = False) -> np.ndarray:
             f"{plain.mode}). Convert it to 8-bit grey; {RESIZE}."
         )
     return pixels
+
+
+def _found(data: bytes) -> str:
+    """What is no image that is read, and what to do."""
+    kind = kind_of(data[:HEAD])
+    if kind and kind != PICTURE:
+        return f"{kind}. Convert it to PNG"
+    return f"{len(data)} bytes that are none of them. Download it again"
 
 
 def _shrink(image: Image.Image) -> np.ndarray:

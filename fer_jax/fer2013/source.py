@@ -17,7 +17,7 @@ from fer_jax.fer2013.entries import listing
 from fer_jax.fer2013.tree_form import LAYOUT, SPLIT_FOLDERS
 from train_jax.run.errors import UserError
 
-FORMAT = 3  # raise it when the reading rules change: it is part of every cache key
+FORMAT = 4  # raise it when the reading rules change: it is part of every cache key
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 FORMS = (
     f"{LAYOUT}, a zip or tar.gz of that, {' or '.join(csv_form.NAMES)}, {csv_form.TRAIN_NAME}, or "
@@ -105,7 +105,12 @@ def _find_in_folder(folder: Path, depth: int = 0) -> Source | None:
     if len(filled) > 1:
         return Source("folder", folder)  # of classes
     if len(folders) == 1 and depth < 3:
-        return _find_in_folder(folders[0], depth + 1)
+        found_deeper = _find_in_folder(folders[0], depth + 1)
+        if found_deeper or not filled or any(path.is_dir() for path in folders[0].iterdir()):
+            return found_deeper
+        raise UserError(
+            f"{folder}: holds one class, {folders[0].name}. Expected two or more, in {LAYOUT}."
+        )
     return None
 
 

@@ -3,6 +3,7 @@
 H, W = height and width in pixels of whatever comes in.
 """
 
+import glob
 import os
 import time
 import warnings
@@ -18,7 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from fer_jax.predict.inputs import PICTURE, VIDEO, kind_of, read_head, webcam_number
+from fer_jax.kinds import PICTURE, VIDEO, kind_of, read_head
+from fer_jax.predict.inputs import webcam_number
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the rows have the reasons
 
@@ -119,7 +121,9 @@ def _why_no_folder(path) -> str:
 def _why_no_file(path) -> str:
     if path.is_symlink() and not path.exists():
         return "a link to a file that is not there"
-    return "no such file" if not path.exists() else "not a regular file"
+    if path.exists():
+        return "not a regular file"
+    return "no file fits this pattern" if glob.has_magic(str(path)) else "no such file"
 
 
 def _is_too_large(size, max_pixels) -> bool:

@@ -212,6 +212,13 @@ def test_a_folder_that_holds_one_source_stands_for_it(tmp_path):
         source.find(tmp_path / "csv")
 
 
+def test_one_class_alone_is_named(tmp_path):
+    data = write_folder(tmp_path / "data", {"sad/a.png": GOOD})
+    for path in (data, tmp_path):  # a folder above it, too
+        with pytest.raises(UserError, match="data: holds one class, sad. Expected two or more, in"):
+            source.find(path)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -276,6 +283,10 @@ DEEP_RGB = (
         ({"train/sad/privatetest_7.png": GOOD}, r"a PrivateTest image in train/"),
         ({"train/sad/a.png": b"not an image"}, r"a\.png: unreadable image.*12 bytes"),
         ({"train/sad/a.png": b""}, r"a\.png: unreadable image"),
+        (
+            {"train/sad/a.jpg": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)},
+            r"a\.jpg: unreadable image.*found HEIC. Convert it to PNG or remove it",
+        ),
         ({"train/sad/a.png": damaged_png()}, r"a\.png: damaged image"),
         ({"train/sad/a.png": GOOD[:-12]}, r"a\.png: damaged image"),
         ({"train/sad/a.png": GOOD[:1000]}, r"a\.png: damaged image"),

@@ -115,7 +115,7 @@ ALPHABETICAL = sorted(CLASSES)
         ("preprocessing", "grey 48x48 uint8 / 127.5 - 1", "127.5"),
         ("preprocessing", None, "preprocessing is missing"),
         ("input", {"shape": [64, 64], "dtype": "uint8"}, "64"),
-        ("task", "seq", "seq"),
+        ("task", "seq", "task is 'seq', expected 'fer'. Give --weights of a run of that task"),
         ("model", None, "model is missing"),
         ("model.name", "resnet", "resnet"),
         ("model.name", "lobo", "model"),

@@ -12,7 +12,7 @@ from configs import seq_attention
 from seq_jax import decode
 from seq_jax.models import make_model
 from seq_jax.text import SPECIALS, Vocabulary
-from seq_jax.translator import Hypothesis, Search, by_agreement, make_search
+from seq_jax.translator import Hypothesis, Search, by_agreement, by_repeats, make_search
 
 PAD, START, END = 0, 2, 3
 IDS = {"pad": PAD, "unk": 1, "start": START, "end": END}
@@ -159,6 +159,15 @@ def test_the_hypothesis_most_like_the_others_comes_first():
     assert found[-1].text == "six seven eight"
     assert sorted(h.text for h in found) == sorted(said)
     assert by_agreement([]) == []
+
+
+def test_a_word_said_again_costs_its_penalty_each_time():
+    said = [("a b b b", -1.0), ("a b a", -1.25), ("a b c", -1.75)]
+    said = [Hypothesis(*each) for each in said]
+    assert by_repeats(said[::-1], 0.1) == said  # 1.2, 1.35, 1.75
+    assert by_repeats(said, 0.3) == [said[i] for i in (1, 0, 2)]  # 1.6, 1.55, 1.75
+    assert by_repeats(said, 0.6) == [said[i] for i in (2, 1, 0)]  # 2.2, 1.85, 1.75
+    assert by_repeats([], 0.3) == []
 
 
 @pytest.mark.parametrize(("coverage", "overlap"), [(0.0, 0.0), (0.4, 0.0), (0.0, 0.8), (0.3, 0.5)])

@@ -163,6 +163,16 @@ def begin_with(task, folder: Path | str, expected: dict):
     return task._replace(init=lambda key: {name: weights.variables[name] for name in like})
 
 
+def check_task(folder: Path, card: dict, task: str):
+    """UserError if the weights are not of this task."""
+    found = field(folder, card, "task", str)
+    if found != task:
+        raise UserError(
+            f"{folder / CARD}: task is {found!r:.80}, expected {task!r}. Give --weights of a run "
+            "of that task."
+        )
+
+
 def field(folder: Path | str, card: dict, name: str, kind: type, of: str = "") -> Any:
     """card[name], or UserError unless it is there and of that kind. `of`: where the card is a part
     of model.json, its name there."""

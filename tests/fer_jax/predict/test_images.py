@@ -220,6 +220,7 @@ def test_a_large_picture_is_not_decoded(tmp_path, monkeypatch):
 def test_what_is_not_there(tmp_path):
     assert read_one(tmp_path / "no.jpg").reason == "no such file"
     assert read_one(tmp_path / "no.mp4").reason == "no such file"
+    assert read_one(tmp_path / "*.jpg").reason == "no file fits this pattern"
     assert read_one("/dev/zero").reason == "not a regular file"
 
 

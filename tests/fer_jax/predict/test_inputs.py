@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_jax.kinds import kind_of
 from fer_jax.predict import inputs
 from train_jax.run.errors import UserError
 
@@ -148,4 +149,4 @@ def test_webcam_names():
     ],
 )
 def test_kinds(head, kind):
-    assert inputs.kind_of(head) == kind
+    assert kind_of(head) == kind
