@@ -13,4 +13,5 @@ def get_config():
     c = seq_attention.get_config()
     c.model.attention = "none"
     c.model.input_feeding = False
+    c.model.lexical = False
     return c

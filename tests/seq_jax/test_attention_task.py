@@ -41,6 +41,7 @@ def make_config(path, **fields):
     c.data.test_fraction = 0.2
     for name in ("embedding", "units", "encoder_units"):
         c.model[name] = 8
+    c.model.bfloat16 = False
     c.train.epochs = 2
     c.train.batch_size = 8
     c.train.eval_batch_size = 16

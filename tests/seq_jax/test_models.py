@@ -21,7 +21,7 @@ GRU = {"embed": ENGLISH * 64, "recurrent": 3 * (64 + 256 + 2) * 256} | HEAD
 
 
 def encoder_decoder(*, embedding, encoder, units):
-    """One layer of LSTM on each side, Luong's attention, input feeding."""
+    """One layer of LSTM on each side, Luong's attention, input feeding, the lexical term."""
     return {
         "source_embed": ENGLISH * embedding,
         "target_embed": KANNADA * embedding,
@@ -31,13 +31,13 @@ def encoder_decoder(*, embedding, encoder, units):
         + 2 * encoder * units
         + (units + 2 * encoder) * embedding,
         "logit_bias": KANNADA,
+        "lexical_dense": embedding * embedding,
+        "lexical_embed": KANNADA * embedding,
     }
 
 
-LARGE = encoder_decoder(embedding=160, encoder=176, units=256) | {
-    "lexical_dense": 160 * 160,
-    "lexical_embed": KANNADA * 160,
-}
+SMALL = encoder_decoder(embedding=112, encoder=88, units=136)
+LARGE = encoder_decoder(embedding=160, encoder=176, units=256)
 COUNTS = {  # config: (parameters of each layer, all of them)
     "seq_base": (LSTM, 534_232),
     "seq_lstm": (LSTM, 534_232),
@@ -54,11 +54,11 @@ COUNTS = {  # config: (parameters of each layer, all of them)
         | {"hidden": (512 + 1) * 1024},
         1_732_056,
     ),
-    "seq_attention": (encoder_decoder(embedding=128, encoder=96, units=144), 640_056),
+    "seq_attention": (SMALL, 592_312),
     "seq_sutskever": (
-        encoder_decoder(embedding=128, encoder=96, units=144)
-        | {"decoder": 4 * (128 + 144 + 1) * 144 + 144 * 128},
-        514_104,
+        {name: n for name, n in SMALL.items() if "lexical" not in name}
+        | {"decoder": 4 * (112 + 136 + 1) * 136 + 136 * 112},
+        436_664,
     ),
     "seq_attention_large": (LARGE, 1_651_576),
     "seq_best": (LARGE, 1_651_576),
