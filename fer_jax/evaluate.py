@@ -4,6 +4,7 @@ import functools
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import average, folds
@@ -89,7 +90,11 @@ def score(workdir, logits_of, splits, *, classes, temperature, majority, about) 
 
 
 def score_run(config, workdir, model, task, dataset, splits):
-    """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split."""
+    """(variables, {view: temperature}, eval.json) of the best epoch, scored on every split.
+
+    A net that trains in bfloat16 is scored, and exported, in float32.
+    """
+    model = model.clone(dtype=jnp.float32)
     variables, epoch = load_selected(workdir, settings.of_config(config), task.init)
     logits_of = make_logits_of(config, model, variables)
     temperature = _temperatures(config, model, logits_of, splits["valid"], dataset.classes)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import data as fer_data
@@ -160,7 +161,7 @@ def _train_fold(config, workdir, model, base) -> dict:
             settings = settings_of(config, dataset)
             loop.fit(task, settings, workdir=workdir)
             variables, _ = load_selected(workdir, settings, task.init)
-            logits_of = make_logits_of(config, model, variables)
+            logits_of = make_logits_of(config, model.clone(dtype=jnp.float32), variables)
             images = splits["valid"].images
             write_arrays(path, **{v: logits_of(images, tta=v) for v in folds.VIEWS})
         return read_arrays(path)

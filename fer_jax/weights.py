@@ -47,7 +47,7 @@ def export(folder, variables, *, config, identity, splits, temperature, result, 
     counts = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
     card = {
         "task": "fer",
-        "model": config["model"],
+        "model": config["model"] | {"bfloat16": False},  # as it was scored
         "classes": classes,
         "preprocessing": PREPROCESSING,
         "input": {"shape": [SIDE, SIDE], "dtype": "uint8"},

@@ -46,6 +46,7 @@ def make_config(**fields):
     c.data.valid_fraction = 0.2
     c.model.features = (2, 4)
     c.model.dense = 16
+    c.model.bfloat16 = True  # for training alone: all that is scored is float32, see `network`
     c.augment.zoom = 0.0
     c.train.epochs = 3
     c.train.batch_size = 16
@@ -97,8 +98,8 @@ def copy(run, tmp_path):
 
 @pytest.fixture(scope="module")
 def network(run):
-    """(model, variables) of the checkpoint that was evaluated."""
-    config = make_config()
+    """(model, variables) of the checkpoint that was evaluated, which is in float32."""
+    config = make_config(model__bfloat16=False)
     model = task.build_model(config)
     made = task.make_task(config, model, run.dataset, run.splits)
     checkpoints = Checkpoints(run.workdir / "checkpoints", mode="max")
@@ -221,12 +222,12 @@ def test_the_third_row_drops_the_same_photograph_lit_otherwise_too(tmp_path):
 def test_the_best_epoch_is_evaluated_not_the_last(run):
     losses = [row["val_loss"] for row in run.history]
     best = int(np.argmax(losses))  # checkpoint.mode is 'max' here
-    assert best < 2 and losses[best] - losses[-1] > 1e-3  # or this test would show nothing
+    assert best < 2 and losses[best] - losses[-1] > 0.02  # or this test would show nothing
     assert run.eval["epoch"] == best + 1
-    # the moving average of the weights was validated, and is what is evaluated
-    assert run.eval["splits"]["valid"]["nll"] == pytest.approx(losses[best], rel=1e-5)
+    # the moving average of the weights was validated, in bfloat16, and is what is evaluated
+    assert run.eval["splits"]["valid"]["nll"] == pytest.approx(losses[best], abs=5e-3)
     accuracy = run.eval["splits"]["valid"]["accuracy"]
-    assert accuracy == pytest.approx(run.history[best]["val_accuracy"], rel=1e-6)
+    assert accuracy == pytest.approx(run.history[best]["val_accuracy"], abs=0.1)
 
 
 def nll(logp, labels, temperature=1.0):

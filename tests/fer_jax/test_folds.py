@@ -115,7 +115,7 @@ def test_a_fold_may_choose_nothing_by_its_images(tmp_path, fields, message):
 
 
 def fold_network(workdir, k):
-    config = fold_config(data__fold=k)
+    config = fold_config(data__fold=k, model__bfloat16=False)
     model = task.build_model(config)
     made = task.make_task(config, model, *task.load_splits(config))
     checkpoints = Checkpoints(workdir / f"fold{k}" / "checkpoints", mode="max", select="last")

@@ -90,7 +90,7 @@ def change(folder, path, value):
 
 def test_round_trip(original):
     classifier = weights.load(original)
-    model, like = task.model_of(make_config()["model"], "test")
+    model, like = task.model_of(make_config()["model"] | {"bfloat16": False}, "test")
     assert classifier.model == model
     assert classifier.temperature == {"none": 1.25, "flip": 0.75}
     assert jax.tree.map(jnp.shape, classifier.variables) == jax.tree.map(jnp.shape, like)
