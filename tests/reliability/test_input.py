@@ -19,7 +19,7 @@ from PIL import Image
 from configs import fer_base
 from fer_jax.fer2013 import CLASSES, contents, entries, meaning, source
 from fer_jax.predict import images
-from seq_jax import columns, corpus, modes, text, translate
+from seq_jax import columns, corpus, sources, text, translate
 from train_jax import settings
 from train_jax.run import weights, workdir
 from train_jax.run.errors import UserError
@@ -269,9 +269,9 @@ def test_a_damaged_identity_of_a_run_is_refused(field, value, tmp_path):
     identity = {"tokens": 7, "source_sha256": "a", "target_sha256": "b"}
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"config": {}, "identity": identity}))
-    assert modes.read_identity(tmp_path) == identity
+    assert sources.read_identity(tmp_path) == identity
     file.write_text(json.dumps({"config": {}, "identity": identity | {field: value}}))
-    refused(lambda: modes.read_identity(tmp_path), f"identity.{field} is .*, expected")
+    refused(lambda: sources.read_identity(tmp_path), f"identity.{field} is .*, expected")
 
 
 @pytest.mark.parametrize("content", [{"config": 3, "identity": {}}, {"config": {}, "identity": 3}])
