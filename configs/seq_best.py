@@ -17,5 +17,4 @@ from configs import seq_attention_large
 def get_config():
     c = seq_attention_large.get_config()
     c.data.test_fraction = 0.0
-    c.decode.no_repeat = 2  # pieces
     return c
