@@ -45,7 +45,7 @@ def make_config(path, **fields):
     c.train.epochs = 2
     c.train.batch_size = 8
     c.train.eval_batch_size = 16
-    c.decode.beam = 1
+    c.decode.beam, c.decode.no_repeat = 1, 0  # greedy, as in training
     c.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
     return c
 
