@@ -57,7 +57,9 @@ def find(name: str) -> str:
     path = Path(given).expanduser()
     for place in (path, FOLDER.parent / path, FOLDER / path, FOLDER / f"{path}.py"):
         if place.is_file():
-            return f"{place}{colon}{argument}"
+            here = Path.cwd()  # the path stands in the command that records and cards name
+            shown = place.relative_to(here) if place.is_relative_to(here) else place
+            return f"{shown}{colon}{argument}"
     close = difflib.get_close_matches(path.stem, names(), 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise FileNotFoundError(f"{name}: no such file. {choices()}.{hint}")

@@ -85,7 +85,7 @@ def export(folder, variables, *, vocabularies, config, identity, pairs, result, 
         "origin": origin,
     }
     weights_lib.export(
-        folder, variables, card, readme=functools.partial(model_card.text, folder.name),
+        folder, variables, card, readme=model_card.text,
         half=flatten_dict(variables, sep="/"),
     )  # fmt: skip
 

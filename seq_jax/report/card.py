@@ -5,9 +5,9 @@ from seq_jax.report import tables
 from train_jax.report.table import as_markdown
 
 TEXT = """\
-# {name}: {language} to {other}, trained on {pairs:,} pairs
+# {language} to {other}: a translator, trained on {pairs:,} pairs
 
-`model.safetensors` holds {parameters:,} parameters (float16, computed with in float32), SHA-256
+`model.safetensors` holds {parameters:,} parameters (float16, computed with in {dtype}), SHA-256
 `{sha256}`. `source.model` and `target.model` are the subwords (sentencepiece, {source:,} and
 {target:,} pieces), made from the training pairs alone. `model.json` holds what belongs to them:
 network, lengths, search, scores, config, versions. None of them runs code; all are checked on load.
@@ -17,8 +17,8 @@ This file was made from `model.json`.
     python -c "import seq_jax; print(seq_jax.load('FOLDER').translate(['in front of her house']))"
 
 - **Input**: {language} sentences of up to {longest} subwords; case is ignored, punctuation dropped.
-- **Output**: {other} without punctuation, by beam search (beam {beam}, log-probability divided by
-  length^{alpha:g}).
+- **Output**: {other} without punctuation, by beam search: {search} (what these are:
+  `config.decode` in configs/seq_base.py).
 - **Made by**: `{command}`, commit `{commit}`; {scored}, the best by chrF++ on validation.
 - **Data**: {data}, SHA-256 `{data_sha256}`; pairs: {splits}.
 
@@ -40,12 +40,11 @@ therefore no test. Signatures of sacrebleu: {signatures}.
 """
 
 
-def text(name: str, card: dict) -> str:
-    """README.md of the folder `name` with the model.json `card`."""
+def text(card: dict) -> str:
+    """README.md of the folder with the model.json `card`."""
     data, origin, result = card["trained_on"], card["origin"], card["scores"]
     scores = result["splits"][list(result["splits"])[-1]]
     return TEXT.format(
-        name=name,
         language=name_of(card["languages"][0]),
         other=name_of(card["languages"][1]),
         pairs=data["pairs"]["train"],
@@ -54,8 +53,8 @@ def text(name: str, card: dict) -> str:
         source=card["vocabularies"]["source"]["size"],
         target=card["vocabularies"]["target"]["size"],
         longest=card["lengths"][-1] - 2,
-        beam=card["decode"]["beam"],
-        alpha=card["decode"]["alpha"],
+        dtype="bfloat16" if card["model"]["bfloat16"] else "float32",
+        search=", ".join(f"{name} {value:g}" for name, value in card["decode"].items() if value),
         command=origin["command"],
         commit=origin["git_commit"],
         scored=result["scored"],
