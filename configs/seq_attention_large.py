@@ -1,8 +1,12 @@
-"""A larger seq_attention, in every width.
+"""A larger seq_attention, in every width: 2,421,072 parameters.
 
 python launch.py --config=configs/seq_attention_large.py --config.data.path=FOLDER
 
-Not yet run with a test part; seq_best is the same with more pairs to train on.
+23,956 pairs, seeds 0, 1, 2, beam 5, test n 1,331: chrF++ 52.4, 53.2, 52.3 (each +-1.4), BLEU 21.4,
+21.6, 20.7 (+-2.0); the dictionary has 35.0 and 1.2, the nearest training sentence 29.3 and 8.4. Of
+at least 10 words (n 149) 42.5, 43.9, 42.2 and 11.0, 12.1, 11.4; the dictionary's chrF++ is 36.1,
+the nearest sentence's BLEU 10.0. A word twice: 3.5, 3.8 and 5.3 % (the references 2.3 %). 40
+epochs, 30 minutes of one core of a 2-core Xeon with AMX, which two trainings shared.
 """
 
 from configs import seq_attention

@@ -89,12 +89,25 @@ def face(data: bytes) -> bytes | None:
         except Exception:
             return None
         return face(cv2.imencode(".png", image)[1].tobytes())
+    if data.startswith(b"\x89PNG") and not _chunks_fit(data):
+        return None
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint8 or image.shape[:2] != (48, 48):
         return None
     if image.ndim == 3 and image.shape[2] in (3, 4) and (image == image[..., :1]).all():
         image = image[..., 0]
     return image.tobytes() if image.ndim == 2 else None
+
+
+def _chunks_fit(png: bytes) -> bool:
+    """Whether no chunk claims to be longer than the file: OpenCV would make room for it."""
+    at = 8
+    while at < len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        if length > len(png):
+            return False
+        at += 12 + length
+    return True
 
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -301,6 +314,8 @@ def gzip_text(data: bytes) -> bytes | None:
     """All members, one behind the other, and zeros behind the last."""
     text = b""
     while data.strip(b"\0"):
+        # zlib refuses the reserved flags, Python's gzip does not look at them
+        data = data[:3] + bytes(flags & 0x1F for flags in data[3:4]) + data[4:]
         member = zlib.decompressobj(31)
         text += member.decompress(data) + member.flush()
         if not member.eof:

@@ -34,7 +34,7 @@ def naming(section: str):
 
 def named(where: str, error: Exception) -> str:
     """'config.model' and 'cell must be one of ...' -> 'config.model.cell must be one of ...'."""
-    return f"{where}{'.' if re.match('[a-z_0-9]+ must be ', str(error)) else ': '}{error}"
+    return f"{where}{'.' if re.match('[a-z_0-9]+ must be ', str(error)) else ': '}{error!s:.500}"
 
 
 def check_choice(name: str, value: str, choices):
