@@ -89,8 +89,11 @@ def face(data: bytes) -> bytes | None:
         except Exception:
             return None
         return face(cv2.imencode(".png", image)[1].tobytes())
-    if data.startswith(b"\x89PNG") and not _chunks_fit(data):
-        return None
+    if data.startswith(b"\x89PNG"):
+        if not _chunks_fit(data):
+            return None
+        at = data.find(b"IEND")  # the end of what counts, however its length and sum are damaged
+        data = data[: at - 4] + b"\0\0\0\0IEND\xaeB`\x82" if at > 0 else data
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint8 or image.shape[:2] != (48, 48):
         return None
@@ -102,7 +105,7 @@ def face(data: bytes) -> bytes | None:
 def _chunks_fit(png: bytes) -> bool:
     """Whether no chunk claims to be longer than the file: OpenCV would make room for it."""
     at = 8
-    while at < len(png):
+    while at < len(png) and png[at + 4 : at + 8] != b"IEND":
         length = int.from_bytes(png[at : at + 4], "big")
         if length > len(png):
             return False

@@ -88,7 +88,7 @@ def load(folder: Path | str) -> Weights:
     if digest != field(folder, card, "sha256", str):
         raise UserError(
             f"{path}: damaged, or of other weights: its SHA-256 is {digest}, and {CARD} says "
-            f"sha256 {card['sha256']}. {FIX}"
+            f"sha256 {card['sha256']:.80}. {FIX}"
         )
     try:
         arrays = safetensors.numpy.load(data)
