@@ -2,7 +2,12 @@
 
 python launch.py --config=configs/seq_attention.py --config.data.path=FOLDER
 
-Not yet run in this form.
+794,456 parameters, 23,956 pairs, seeds 0, 1, 2, 30 epochs, beam 5: test n 1,331 chrF++ 46.4, 46.8,
+46.5 (each +-1.3), BLEU 16.0, 15.8, 15.4 (+-1.7). On test the dictionary has 35.0 and 1.2, the
+nearest training sentence 29.3 and 8.4. Of at least 10 words (n 149) 33.9, 35.8, 34.7 and 4.0, 4.7,
+5.0, below the dictionary's 36.1 and the nearest sentence's 10.0; 4.5, 4.3, 4.0 % of the
+translations have a word twice, 2.3 % of the references. 12 minutes of one core of a 2-core Xeon
+with AMX, which two trainings shared.
 """
 
 from configs import seq_base
