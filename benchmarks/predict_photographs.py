@@ -3,8 +3,8 @@ part of the time goes where.
 
 python -m benchmarks.predict_photographs FACES FOLDER 30 [--config.predict.min_face=75 ...]
 
-FACES: pictures with one face each; they are pasted, 1 to 48 a photograph and 68 to 600 pixels wide,
-on blurred and noisy grounds.
+FACES: a folder of .jpg with one face each; they are pasted, 1 to 48 a photograph and 68 to 600
+pixels wide, on blurred and noisy grounds.
 """
 
 import cProfile
@@ -32,7 +32,7 @@ PARTS = {  # function -> what it does
 def cut_faces(folder: Path) -> list[np.ndarray]:
     """u8[h, w, 3] of the face of each picture, with a third more at each side."""
     cuts = []
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("*.jpg")):
         pixels = np.asarray(Image.open(path).convert("RGB"))
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         for x, y, side, _ in faces.detect(grey, min_face=40)[:1]:
