@@ -163,13 +163,13 @@ def begin_with(task, folder: Path | str, expected: dict):
     return task._replace(init=lambda key: {name: weights.variables[name] for name in like})
 
 
-def check_task(folder: Path, card: dict, task: str):
+def check_task(folder: Path | str, card: dict, task: str):
     """UserError if the weights are not of this task."""
     found = field(folder, card, "task", str)
     if found != task:
         raise UserError(
-            f"{folder / CARD}: task is {found!r:.80}, expected {task!r}. Give --weights of a run "
-            "of that task."
+            f"{Path(folder, CARD)}: task is {found!r:.80}, expected {task!r}. Give --weights of a "
+            "run of that task."
         )
 
 
