@@ -62,11 +62,7 @@ def make_translate(
                 tokens, scores, _ = jax.device_get(run(variables, source))
                 for number, *best in zip(part, tokens, scores, strict=False):
                     found[number] = _hypotheses(vocabularies[1], *best)
-        if search.mbr:
-            found = [by_agreement(hypotheses) for hypotheses in found]
-        if search.repeat_penalty:
-            found = [by_repeats(hypotheses, search.repeat_penalty) for hypotheses in found]
-        return found
+        return [ranked(hypotheses, search) for hypotheses in found]
 
     return translate
 
@@ -74,6 +70,14 @@ def make_translate(
 def best_texts(found: list[list[Hypothesis]]) -> list[str]:
     """The best translation of each sentence; '' for one without."""
     return [best[0].text if best else "" for best in found]
+
+
+def ranked(hypotheses: list[Hypothesis], search: Search) -> list[Hypothesis]:
+    """The same in the order that `search` asks for: of agreement, which knows no penalty; or else
+    of the scores less the penalty."""
+    if search.mbr:
+        return by_agreement(hypotheses)
+    return by_repeats(hypotheses, search.repeat_penalty) if search.repeat_penalty else hypotheses
 
 
 def by_agreement(hypotheses: list[Hypothesis]) -> list[Hypothesis]:

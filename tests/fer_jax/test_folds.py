@@ -31,6 +31,7 @@ def fold_config(**fields):
         **{
             "data__folds": FOLDS, "train__epochs": 2, "checkpoint__select": "last",
             "early_stop__enabled": False, "plateau__enabled": False,
+            "model__bfloat16": True,  # in training alone: what is judged is float32
         } | fields
     )  # fmt: skip
 

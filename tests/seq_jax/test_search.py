@@ -12,7 +12,7 @@ from configs import seq_attention
 from seq_jax import decode
 from seq_jax.models import make_model
 from seq_jax.text import SPECIALS, Vocabulary
-from seq_jax.translator import Hypothesis, Search, by_agreement, by_repeats, make_search
+from seq_jax.translator import Hypothesis, Search, by_agreement, by_repeats, make_search, ranked
 
 PAD, START, END = 0, 2, 3
 IDS = {"pad": PAD, "unk": 1, "start": START, "end": END}
@@ -168,6 +168,15 @@ def test_a_word_said_again_costs_its_penalty_each_time():
     assert by_repeats(said, 0.3) == [said[i] for i in (1, 0, 2)]  # 1.6, 1.55, 1.75
     assert by_repeats(said, 0.6) == [said[i] for i in (2, 1, 0)]  # 2.2, 1.85, 1.75
     assert by_repeats([], 0.3) == []
+
+
+def test_the_penalty_does_not_undo_the_agreement():
+    texts = ["six six", "one two three", "one two four", "one two three four"]
+    said = [Hypothesis(text, -float(i)) for i, text in enumerate(texts)]
+    search = Search(beam=4, alpha=1.0, no_repeat=0, repeat_penalty=1.5)
+    assert ranked(said, search) == by_repeats(said, 1.5) != said
+    assert ranked(said, search._replace(repeat_penalty=0.0)) == said
+    assert ranked(said, search._replace(mbr=True)) == by_agreement(said) != by_repeats(said, 1.5)
 
 
 @pytest.mark.parametrize(("coverage", "overlap"), [(0.0, 0.0), (0.4, 0.0), (0.0, 0.8), (0.3, 0.5)])
