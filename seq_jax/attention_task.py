@@ -100,11 +100,15 @@ def make_sums(vocabulary, *, label_smoothing):
         target = batch["target"][:, 1:]
         real = batch["mask"][:, None] * (target != pad).astype(logits.dtype)
         normaliser = jax.nn.logsumexp(logits, axis=-1)
-        entropy = normaliser - jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+        of_target = jnp.take_along_axis(logits, target[..., None], axis=-1)
+        entropy = normaliser - of_target[..., 0]
         smoothed = (1 - label_smoothing) * entropy + label_smoothing * (
             normaliser - logits.mean(-1)
         )
-        hits = (logits.argmax(-1) == target).astype(logits.dtype)
+        # as (argmax == target), whose search for a place takes 3 ms of 90 on a CPU
+        lower = jnp.arange(logits.shape[-1])[None, None] < target[..., None]
+        beaten = (logits > of_target) | (lower & (logits == of_target))
+        hits = 1 - beaten.any(-1).astype(logits.dtype)
         return metrics.masked_total(smoothed, real), {
             "loss": metrics.masked_total(entropy, real),
             "accuracy": metrics.masked_total(hits, real),

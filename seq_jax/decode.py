@@ -53,14 +53,14 @@ class Hypotheses(NamedTuple):
 
 
 class _Beam(NamedTuple):
-    """The loop's variables. N = B*K, the hypotheses of a sentence side by side."""
+    """The loop's variables."""
 
     t: jax.Array  # i32[], tokens so far
     tokens: jax.Array  # i32[B, K, T]
     log_probability: jax.Array  # f32[B, K]; FAR where there is no hypothesis yet
     lengths: jax.Array  # i32[B, K]
     done: jax.Array  # bool[B, K], has an <end>
-    state: Any  # of the model, arrays [N, ...]
+    state: Any  # of the model, arrays [B, K, ...]
 
 
 def search(
@@ -83,8 +83,8 @@ def search(
     then the lower token number, ranks higher.
 
     Args:
-        step: (state, tokens i32[N]) -> (state, logits f32[N, V] of the token after them), where
-            the first axis of every array of `state` is N = batch * beam.
+        step: (state, tokens i32[B, K]) -> (state, logits f32[B, K, V] of the token after them),
+            where the first axes of every array of `state` are B and K.
         state: before the first step, likewise, each sentence `beam` times.
         batch: B, sentences.
         beam: K, hypotheses of each; at most V.
@@ -92,48 +92,54 @@ def search(
         alpha: 0 favours short sentences, 1 is the mean log-probability of a token.
         vocabulary: from `markers`. <PAD>, <unk> and <start> never come out.
         no_repeat: no sequence of so many tokens comes twice in a sentence; 0: any may.
-        bonus: state -> f32[N], of all hypotheses that end or go on from it. It may not change with
-            the steps after <end>, at which `tokens` are <end> once and then <PAD>.
+        bonus: state -> f32[B, K], of all hypotheses that end or go on from it. It may not change
+            with the steps after <end>, at which `tokens` are <end> once and then <PAD>.
     """
     pad, unk, start, end = (vocabulary[name] for name in ("pad", "unk", "start", "end"))
     never = [number for number in (pad, unk, start) if number is not None]
 
     def body(b: _Beam) -> _Beam:
         before = jnp.where(b.t > 0, jnp.take(b.tokens, b.t - 1, axis=2), start)
-        state, logits = step(b.state, before.reshape(-1))
-        log_p = jax.nn.log_softmax(logits).reshape(batch, beam, -1)
-        size = log_p.shape[-1]
-        log_p = log_p.at[:, :, jnp.array(never)].set(FAR)
+        state, logits = step(b.state, before)
+        total = jax.nn.logsumexp(logits, -1, keepdims=True)
+        other = jnp.arange(logits.shape[-1]) != end
+        cannot = jnp.isin(jnp.arange(logits.shape[-1]), jnp.array(never))
+        cannot |= other & (b.t == max_tokens - 1)
+        logits = jnp.where(cannot[None, None], FAR, logits)
         if no_repeat:
-            log_p = jnp.where(_repeats(b.tokens, b.t, no_repeat, size), FAR, log_p)
-        other = jnp.arange(size)[None, None] != end
-        log_p = jnp.where(other & (b.t == max_tokens - 1), FAR, log_p)
+            logits = _without_repeats(logits, b.tokens, b.t, no_repeat)
+        # no hypothesis has more children in the beam than there are places
+        log_p, token = top_k(logits, min(beam, logits.shape[-1]))  # [B, K, K or V]
+        log_p = log_p - total
         # what is done goes on with <PAD> alone, for nothing
-        only_pad = jnp.where(jnp.arange(size) == pad, 0.0, FAR)[None, None]
-        log_p = jnp.where(b.done[:, :, None], only_pad, log_p)
-        total = jnp.maximum(b.log_probability[:, :, None] + log_p, FAR)
+        done = b.done[:, :, None]
+        only = jnp.where(jnp.arange(log_p.shape[-1]) == 0, 0.0, FAR)[None, None]
+        log_p = jnp.where(done, only, log_p)
+        token = jnp.where(done, pad, token)
+        log_p = jnp.maximum(b.log_probability[:, :, None] + log_p, FAR)
         lengths = jnp.where(b.done, b.lengths, b.t + 1)
-        rank = total / lengths[:, :, None].astype(total.dtype) ** alpha
+        rank = log_p / lengths[:, :, None].astype(log_p.dtype) ** alpha
         if bonus:
-            rank = rank + bonus(state).reshape(batch, beam, 1)
+            rank = rank + bonus(state)[:, :, None]
         _, best = jax.lax.top_k(rank.reshape(batch, -1), beam)
-        parent, token = best // size, best % size
+        parent = best // log_p.shape[-1]
+
+        def of_child(a):  # [B, K, K or V] -> [B, K]
+            return jnp.take_along_axis(a.reshape(batch, -1), best, axis=1)
 
         def of_parent(a):  # [B, K, ...]
             index = parent.reshape(batch, beam, *[1] * (a.ndim - 2))
             return jnp.take_along_axis(a, index, axis=1)
 
-        def reordered(a):  # [N, ...]: the carries go where their hypotheses go
-            return of_parent(a.reshape(batch, beam, *a.shape[1:])).reshape(a.shape)
-
+        token = of_child(token)
         tokens = jax.lax.dynamic_update_index_in_dim(of_parent(b.tokens), token, b.t, axis=2)
         return _Beam(
             b.t + 1,
             tokens,
-            jnp.take_along_axis(total.reshape(batch, -1), best, axis=1),
+            of_child(log_p),
             of_parent(lengths),
             of_parent(b.done) | (token == end),
-            jax.tree.map(reordered, state),
+            jax.tree.map(of_parent, state),  # the carries go where their hypotheses go
         )
 
     # one hypothesis per sentence to begin with, or all K would be the same
@@ -151,13 +157,28 @@ def search(
     return Hypotheses(b.tokens, scores, b.lengths)
 
 
-def _repeats(tokens, t, n, size):
-    """bool[B, K, V]: tokens that would end a sequence of n that `tokens` i32[B, K, T] has already,
-    of which t are there."""
+def top_k(a, k, block=40):
+    """`jax.lax.top_k` of f32[..., V]. That runs on one core of a CPU, so it gets the blocks alone
+    that have the k largest maxima."""
+    blocks = -(-a.shape[-1] // block)
+    if blocks <= k:
+        return jax.lax.top_k(a, k)
+    widths = [(0, 0)] * (a.ndim - 1) + [(0, blocks * block - a.shape[-1])]
+    parts = jnp.pad(a, widths, constant_values=-jnp.inf).reshape(*a.shape[:-1], blocks, block)
+    # in their order, so that of equals the first still comes first
+    where = jnp.sort(jax.lax.top_k(parts.max(-1), k)[1], axis=-1)
+    inside = jnp.take_along_axis(parts, where[..., None], axis=-2)
+    values, index = jax.lax.top_k(inside.reshape(*a.shape[:-1], -1), k)
+    return values, block * jnp.take_along_axis(where, index // block, axis=-1) + index % block
+
+
+def _without_repeats(logits, tokens, t, n):
+    """f32[B, K, V]: FAR for each token that would end a sequence of n that `tokens` i32[B, K, T]
+    has already, of which t are there."""
     length = tokens.shape[2]
-    starts = jnp.arange(length - n + 1) if length >= n else jnp.arange(0)
+    starts = jnp.arange(max(length - n + 1, 0))
     last = jnp.take(tokens, t - n + 1 + jnp.arange(n - 1), axis=2, mode="clip")
     windows = tokens[:, :, starts[:, None] + jnp.arange(n)[None]]  # [B, K, W, n]
     same = (windows[..., :-1] == last[:, :, None]).all(-1) & (starts + n <= t)[None, None]
-    hits = jax.nn.one_hot(windows[..., -1], size, dtype=jnp.bool_) & same[..., None]
-    return hits.any(2) & (t >= n)
+    rows, columns = jnp.indices(tokens.shape[:2])[..., None]
+    return logits.at[rows, columns, windows[..., -1]].min(jnp.where(same, FAR, jnp.inf))

@@ -113,10 +113,11 @@ def make_search(model, vocabulary, *, max_tokens: int, search: Search):
     def run(variables, source):
         apply = functools.partial(model.apply, {"params": variables["params"]})
         memory, state = apply(source, train=False, method="encode")
-        memory, state = jax.tree.map(
-            lambda a: a.repeat(search.beam, axis=0), (memory, state)
-        )  # each sentence's hypotheses side by side
 
+        def of_each(f):  # of the hypotheses of a sentence, which share its memory
+            return jax.vmap(f, in_axes=1, out_axes=1, axis_size=search.beam)
+
+        @of_each
         def step(state, tokens):
             state, total = state
             state, logits, weights = apply(memory, state, tokens, method="step")
@@ -125,14 +126,16 @@ def make_search(model, vocabulary, *, max_tokens: int, search: Search):
                 total = total + jnp.where(ended[:, None], 0, weights)
             return (state, total), logits
 
+        @of_each
         def bonus(state):
             return coverage_penalty(
                 state[1], memory.mask, coverage=search.coverage, overlap=search.overlap
             )
 
         total = jnp.zeros(memory.mask.shape) if covers else None
+        first = of_each(lambda: (state, total))()
         return decode.search(
-            step, (state, total), batch=len(source), beam=search.beam, max_tokens=max_tokens,
+            step, first, batch=len(source), beam=search.beam, max_tokens=max_tokens,
             alpha=search.alpha, vocabulary=ids, no_repeat=search.no_repeat,
             bonus=bonus if covers else None,
         )  # fmt: skip

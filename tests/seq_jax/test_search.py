@@ -45,7 +45,8 @@ def states(batch, units=6, seed=1):
 
 def search(step, h, beam, *, max_tokens, alpha=0.0, no_repeat=0):
     batch = len(h)
-    state = {"h": jnp.asarray(h).repeat(beam, 0), "count": jnp.zeros((batch * beam,), jnp.int32)}
+    h = jnp.asarray(h)[:, None].repeat(beam, 1)
+    state = {"h": h, "count": jnp.zeros((batch, beam), jnp.int32)}
     run = jax.jit(lambda state: decode.search(
         step, state, batch=batch, beam=beam, max_tokens=max_tokens, alpha=alpha, vocabulary=IDS,
         no_repeat=no_repeat,
@@ -126,6 +127,14 @@ def test_sentences_do_not_depend_on_their_neighbours():
     for i in range(6):
         alone = search(step, h[i : i + 1], 3, max_tokens=9, alpha=1.0)
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i])
+
+
+@pytest.mark.parametrize(("size", "k"), [(2003, 5), (200, 4), (41, 1), (40, 7), (90, 3)])
+def test_the_k_largest_are_those_of_lax_also_of_equals(size, k):
+    a = np.random.default_rng(size).integers(0, 3 + size // 40, (6, 2, size)).astype(np.float32)
+    a[0] = decode.FAR
+    for found, expected in zip(decode.top_k(a, k), jax.lax.top_k(a, k), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_every_hypothesis_ends_and_holds_no_marker():
