@@ -17,4 +17,5 @@ from configs import seq_attention_large
 def get_config():
     c = seq_attention_large.get_config()
     c.data.test_fraction = 0.0
+    c.decode.repeat_penalty = 0.02  # with 0.1, 2.2 % have a word twice, and chrF++ is 0.2 less
     return c
