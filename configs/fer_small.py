@@ -4,8 +4,8 @@ python launch.py --config=configs/fer_small.py --config.data.path=archive.zip --
 
 841,959 parameters, seed 0, bfloat16. Four folds, each trained on three quarters of the 28,709
 images, 33 minutes of one core of a 2-core Xeon with AMX: out of fold 0.6592 [0.654, 0.665], 0.6666
-with the mirror. configs/fer_small_tuned.py goes on from there; weights/fer_small is of both.
-docs/results-faces.md has the rest.
+with the mirror. configs/fer_small_tuned.py goes on from a run. weights/fer_small began with 24
+epochs of before, `augment.sizes=((24, 0.25), (36, 0.7))`: docs/results-faces.md has the rest.
 """
 
 from configs import fer_best

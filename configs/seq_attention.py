@@ -46,7 +46,7 @@ def get_config():
     # chosen on validation sentences, by the net of seq_best
     c.decode.alpha = 1.3
     c.decode.no_repeat = 2  # pieces
-    c.decode.repeat_penalty = 0.1
+    c.decode.repeat_penalty = 0.1  # by the six nets of this config and seq_attention_large
     c.decode.train_sentences = 1000
     c.train.epochs = 30
     c.train.batch_size = 64

@@ -96,25 +96,24 @@ def search(
             with the steps after <end>, at which `tokens` are <end> once and then <PAD>.
     """
     pad, unk, start, end = (vocabulary[name] for name in ("pad", "unk", "start", "end"))
-    never = [number for number in (pad, unk, start) if number is not None]
+    never = jnp.array([number for number in (pad, unk, start) if number is not None])
 
     def body(b: _Beam) -> _Beam:
         before = jnp.where(b.t > 0, jnp.take(b.tokens, b.t - 1, axis=2), start)
         state, logits = step(b.state, before)
-        total = jax.nn.logsumexp(logits, -1, keepdims=True)
-        other = jnp.arange(logits.shape[-1]) != end
-        cannot = jnp.isin(jnp.arange(logits.shape[-1]), jnp.array(never))
-        cannot |= other & (b.t == max_tokens - 1)
+        normaliser = jax.nn.logsumexp(logits, -1, keepdims=True)
+        number = jnp.arange(logits.shape[-1])
+        cannot = jnp.isin(number, never) | ((number != end) & (b.t == max_tokens - 1))
         logits = jnp.where(cannot[None, None], FAR, logits)
         if no_repeat:
             logits = _without_repeats(logits, b.tokens, b.t, no_repeat)
         # no hypothesis has more children in the beam than there are places
-        log_p, token = top_k(logits, min(beam, logits.shape[-1]))  # [B, K, K or V]
-        log_p = log_p - total
+        children = min(beam, logits.shape[-1])  # C
+        logits, token = top_k(logits, children)  # [B, K, C]
         # what is done goes on with <PAD> alone, for nothing
         done = b.done[:, :, None]
-        only = jnp.where(jnp.arange(log_p.shape[-1]) == 0, 0.0, FAR)[None, None]
-        log_p = jnp.where(done, only, log_p)
+        first_only = jnp.where(jnp.arange(children) == 0, 0.0, FAR)[None, None]
+        log_p = jnp.where(done, first_only, logits - normaliser)
         token = jnp.where(done, pad, token)
         log_p = jnp.maximum(b.log_probability[:, :, None] + log_p, FAR)
         lengths = jnp.where(b.done, b.lengths, b.t + 1)
@@ -122,9 +121,9 @@ def search(
         if bonus:
             rank = rank + bonus(state)[:, :, None]
         _, best = jax.lax.top_k(rank.reshape(batch, -1), beam)
-        parent = best // log_p.shape[-1]
+        parent = best // children
 
-        def of_child(a):  # [B, K, K or V] -> [B, K]
+        def of_child(a):  # [B, K, C] -> [B, K]
             return jnp.take_along_axis(a.reshape(batch, -1), best, axis=1)
 
         def of_parent(a):  # [B, K, ...]
